@@ -1,0 +1,107 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/analysis/report.h"
+#include "core/base/job.h"
+#include "core/checkpoint/checkpoint.h"
+
+namespace qs {
+
+/// What `devices` says of one processor.
+struct DeviceInfo {
+    std::string id;                    ///< "cpu", "cuda:0"
+    std::string name;
+    std::string kind;                  ///< "cpu" or "cuda"
+    std::uint64_t memory_bytes = 0;
+    std::string instructions;          ///< cpu: "avx512", "avx2", …
+    std::string compute_capability;    ///< cuda: "9.0"
+    int threads = 0;                   ///< cpu
+    bool usable = false;
+    std::string reason;                ///< why not, or empty
+};
+
+/// A stored tensor to be read by a device.
+struct TensorView {
+    DType dtype = DType::f32;
+    bool byte_swapped = false;
+    const std::byte* data = nullptr;
+    TensorShape shape;
+    const MappedFile* file = nullptr;  ///< where `data` lies, so that pages can be released after use; may be null
+};
+
+/// Counts of equal-width bins over [low, high]; what lies outside is counted beside.
+struct Histogram {
+    double low = 0, high = 0;
+    std::vector<std::uint64_t> counts;
+    std::uint64_t below = 0, above = 0, nonfinite = 0;
+
+    double edge(std::size_t i) const;  ///< i in 0 … counts.size()
+};
+
+/// Weights and, for each spec, their reconstruction on the same bins.
+struct HistogramSet {
+    Histogram weights;
+    std::vector<Histogram> reconstructions;
+};
+
+/// One throughput measurement of `bench`.
+struct BenchResult {
+    std::string format;                ///< spec text
+    std::string operation;             ///< "encode", "decode", "encode+error"
+    int threads = 0;
+    double weights_per_second = 0;
+    double input_gbps = 0;             ///< 10⁹ bytes of input read a second
+};
+
+/// Does the arithmetic of the analysis, one tensor at a time. Results are the same on every device (codes identical,
+/// sums to 1e-9) and do not depend on the number of threads. All calls are thread-safe and cancellable.
+class Device {
+public:
+    virtual ~Device() = default;
+    virtual DeviceInfo info() const = 0;
+
+    /// Statistics of the tensor and, for each spec, error sums and code usage, in as few passes over it as the
+    /// specs allow. Calls job.advance() with bytes of input as it goes.
+    virtual TensorReport analyze(const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job) = 0;
+
+    /// Histogram of the weights over [low, high] and of each spec's reconstruction.
+    virtual HistogramSet histogram(const TensorView& tensor, std::span<const FormatSpec> specs, double low, double high,
+                                   std::size_t bins, JobControl& job) = 0;
+
+    /// Codes and reconstruction of a whole matrix of float32 (either may be null), and the bits it takes.
+    /// `spec` must be effective for `shape`.
+    virtual double quantize(const float* weights, const TensorShape& shape, const FormatSpec& spec,
+                            std::uint16_t* codes, float* decoded, JobControl& job) = 0;
+
+    /// Best read bandwidth of this device's memory in GB/s (10⁹ bytes), measured now with `threads` threads.
+    virtual double measure_read_gbps(int threads, JobControl& job) = 0;
+    /// Throughput of one operation of one format on bf16 input far larger than the caches, measured now.
+    virtual BenchResult bench(const FormatSpec& spec, const std::string& operation, int threads, JobControl& job) = 0;
+};
+
+/// The CPU, with at most `threads` threads (0: all).
+std::unique_ptr<Device> make_cpu_device(int threads = 0);
+
+/// The CPU and every CUDA device, usable or not (with the reason).
+std::vector<DeviceInfo> list_devices();
+
+/// `auto` (the first usable GPU, else the CPU), `cpu`, `cuda` or `cuda:N`. Throws Error with the reason.
+std::unique_ptr<Device> make_device(const std::string& id, int threads = 0);
+
+// --- The CUDA module -------------------------------------------------------------------------------------------
+
+/// What the module libquantoscope-cuda.so gives through its one C entry point `quantoscope_cuda_module`.
+struct CudaModule {
+    int abi;                                               ///< must equal cuda_module_abi
+    std::vector<DeviceInfo> (*list)();
+    std::unique_ptr<Device> (*make)(int ordinal);
+};
+inline constexpr int cuda_module_abi = 1;
+
+} // namespace qs

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace qs {
+
+/// A weight matrix's extent: `rows` output features of `columns` input features, row-major.
+struct TensorShape {
+    std::uint64_t rows = 0;
+    std::uint64_t columns = 0;
+    std::uint64_t count() const { return rows * columns; }
+};
+
+/// One entry of a codebook: the code and the value it stands for at unit scale.
+struct Level {
+    std::uint32_t code;
+    double value;
+};
+
+/// A format's levels at unit scale, sorted by value, with the decision boundaries between neighbours
+/// (`boundaries[i]` separates levels i and i + 1; size levels − 1).
+struct Codebook {
+    std::vector<Level> levels;
+    std::vector<double> boundaries;
+};
+
+/// One array a format stores, named and typed as its reference names it ("weight.u8", "absmax.f32").
+struct StoredArray {
+    std::string name;
+    std::vector<std::byte> bytes;
+};
+
+/// Sums over one tensor and one format, in float64, of w (weight) and v (reconstruction). A monoid: parts merge in
+/// the order of the tensor. Pairs where w or v is not finite are left out and counted.
+struct ErrorSums {
+    std::uint64_t count = 0;       ///< pairs in the sums
+    std::uint64_t nonfinite = 0;   ///< pairs left out: NaN or Inf in w, or v overflowed
+    double sum_w2 = 0;             ///< Σ w²
+    double sum_v2 = 0;             ///< Σ v²
+    double sum_d2 = 0;             ///< Σ (w − v)²
+    double sum_d = 0;              ///< Σ (v − w), the bias times count
+    double max_abs = 0;            ///< max |w − v|
+    std::uint64_t max_index = 0;   ///< flat element index of the first maximum
+
+    void merge(const ErrorSums& later);
+};
+
+/// How one format treats one tensor: the block codecs of the format bound to its parameters and the tensor's shape.
+///
+/// Work goes over ranges [begin, end) of the flattened tensor that start and end at cuts (see next_cut). Where
+/// needs_scan() is true every range must first go through scan(), then finish_scan() once, before quantize().
+/// All range functions are safe to call at the same time on disjoint ranges, and their results do not depend on how
+/// the tensor was divided.
+class TensorCodec {
+public:
+    virtual ~TensorCodec() = default;
+
+    /// The smallest cut ≥ `element`: a place where no block, group or row scale is divided (count at the end).
+    virtual std::uint64_t next_cut(std::uint64_t element) const = 0;
+
+    virtual bool needs_scan() const { return false; }
+    /// `weights` are the elements [begin, begin + count).
+    virtual void scan(const float* weights, std::uint64_t begin, std::size_t count);
+    virtual void finish_scan() {}
+
+    /// Encodes and decodes a range; `codes` (one a weight) and `decoded` may each be null.
+    virtual void quantize(const float* weights, std::uint64_t begin, std::size_t count, std::uint16_t* codes,
+                          float* decoded) const = 0;
+
+    /// quantize() fused with the error sums and code usage (`usage[code]`, code_count() entries; may be null).
+    /// The base version goes through quantize(); fast formats have their own, with the same results.
+    virtual void evaluate(const float* weights, std::uint64_t begin, std::size_t count, ErrorSums& sums,
+                          std::uint64_t* usage) const;
+
+    /// Distinct codes, each below this number; 0 where codes are not counted (fp32, tf32).
+    virtual std::size_t code_count() const = 0;
+
+    /// All bits stored for the tensor: codes, scales, zero points, nested scales, padding. After the scan, if any.
+    virtual double stored_bits() const = 0;
+
+    /// The levels at unit scale, if the format has a codebook of at most 256.
+    virtual std::optional<Codebook> codebook() const { return std::nullopt; }
+    /// Where each weight of a range falls on the axis of codebook(): w divided by its block's scale.
+    virtual void normalise(const float* weights, std::uint64_t begin, std::size_t count, float* position) const;
+
+    /// Everything the format stores for the tensor (all of it in `weights`), after the scan.
+    virtual std::vector<StoredArray> store(const float* weights) const = 0;
+};
+
+} // namespace qs
