@@ -1,0 +1,128 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "core/base/hd.h"
+
+/// Conversions between float32 and the narrow floats, by bits: the same on the host and on a device, whatever the
+/// compiler's options. All round to nearest even.
+namespace qs {
+
+QS_HD inline std::uint32_t float_bits(float value) {
+    std::uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+QS_HD inline float bits_float(std::uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/// Neither NaN nor infinite.
+QS_HD inline bool is_finite(float value) { return (float_bits(value) & 0x7F800000U) != 0x7F800000U; }
+
+/// bfloat16; a NaN stays one (made quiet).
+QS_HD inline std::uint16_t float_to_bf16(float value) {
+    const std::uint32_t bits = float_bits(value);
+    if ((bits & 0x7FFFFFFFU) > 0x7F800000U)
+        return static_cast<std::uint16_t>((bits >> 16) | 64);
+    return static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1)) >> 16);
+}
+
+QS_HD inline float bf16_to_float(std::uint16_t half) { return bits_float(static_cast<std::uint32_t>(half) << 16); }
+
+/// IEEE binary16; from 65520 on it is infinite.
+QS_HD inline std::uint16_t float_to_fp16(float value) {
+    const std::uint32_t bits = float_bits(value), magnitude = bits & 0x7FFFFFFFU;
+    const std::uint32_t sign = (bits >> 16) & 0x8000U;
+    if (magnitude > 0x7F800000U)
+        return static_cast<std::uint16_t>(sign | 0x7E00U | ((magnitude >> 13) & 0x3FFU));
+    if (magnitude >= 0x477FF000U)
+        return static_cast<std::uint16_t>(sign | 0x7C00U);
+    if (magnitude < 0x38800000U) {
+        // Subnormal in half: adding 0.5 leaves the rounded multiple of 2⁻²⁴ in the low bits.
+        const float shifted = bits_float(magnitude) + 0.5F;
+        return static_cast<std::uint16_t>(sign | (float_bits(shifted) - 0x3F000000U));
+    }
+    const std::uint32_t rounded = magnitude + 0xFFFU + ((magnitude >> 13) & 1);
+    return static_cast<std::uint16_t>(sign | ((rounded - 0x38000000U) >> 13));
+}
+
+QS_HD inline float fp16_to_float(std::uint16_t half) {
+    const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
+    const std::uint32_t exponent = (half >> 10) & 31U, mantissa = half & 0x3FFU;
+    if (exponent == 31)
+        return bits_float(sign | 0x7F800000U | (mantissa << 13));
+    if (exponent == 0) {
+        const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;
+        return sign != 0 ? -magnitude : magnitude;
+    }
+    return bits_float(sign | ((exponent + 112) << 23) | (mantissa << 13));
+}
+
+/// NVIDIA's tf32: a float32 whose mantissa is rounded to 10 bits.
+QS_HD inline float round_to_tf32(float value) {
+    const std::uint32_t bits = float_bits(value);
+    if ((bits & 0x7F800000U) == 0x7F800000U)
+        return value;
+    return bits_float((bits + 0xFFFU + ((bits >> 13) & 1)) & 0xFFFFE000U);
+}
+
+/// The two 8-bit floats of the OCP OFP8 specification.
+struct E4M3 {
+    static constexpr int mantissa_bits = 3, bias = 7;
+    static constexpr float largest = 448.0F;
+    static constexpr std::uint8_t nan = 0x7F;
+};
+struct E5M2 {
+    static constexpr int mantissa_bits = 2, bias = 15;
+    static constexpr float largest = 57344.0F;
+    static constexpr std::uint8_t nan = 0x7F;
+};
+
+/// Saturates at ±largest; a NaN stays one.
+template <class Kind>
+QS_HD std::uint8_t float_to_fp8(float value) {
+    constexpr int shift = 23 - Kind::mantissa_bits;
+    const std::uint32_t bits = float_bits(value), magnitude_bits = bits & 0x7FFFFFFFU;
+    const auto sign = static_cast<std::uint8_t>((bits >> 24) & 0x80U);
+    if (magnitude_bits > 0x7F800000U)
+        return sign | Kind::nan;
+    const float magnitude = bits_float(magnitude_bits);
+    const float clamped = magnitude < Kind::largest ? magnitude : Kind::largest;
+    constexpr std::uint32_t smallest_normal = static_cast<std::uint32_t>(128 - Kind::bias) << 23;
+    if (float_bits(clamped) < smallest_normal) {
+        // A multiple of the smallest subnormal, 2^(1 − bias − mantissa bits).
+        const float step = bits_float(static_cast<std::uint32_t>(127 + Kind::bias - 1 + Kind::mantissa_bits) << 23);
+        return static_cast<std::uint8_t>(sign | static_cast<std::uint8_t>(rintf(clamped * step)));
+    }
+    const std::uint32_t in = float_bits(clamped);
+    const std::uint32_t rounded = in + ((1U << (shift - 1)) - 1) + ((in >> shift) & 1);
+    return static_cast<std::uint8_t>(
+        sign | ((rounded >> shift) - (static_cast<std::uint32_t>(127 - Kind::bias) << Kind::mantissa_bits)));
+}
+
+template <class Kind>
+QS_HD float fp8_to_float(std::uint8_t code);
+
+template <>
+QS_HD inline float fp8_to_float<E4M3>(std::uint8_t code) {
+    if ((code & 0x7F) == E4M3::nan)
+        return bits_float((static_cast<std::uint32_t>(code & 0x80U) << 24) | 0x7FC00000U);
+    const std::uint32_t exponent = (code >> 3) & 15U, mantissa = code & 7U;
+    const float magnitude = exponent == 0 ? static_cast<float>(mantissa) * 0x1p-9F
+                                          : bits_float(((exponent + 120) << 23) | (mantissa << 20));
+    return (code & 0x80) != 0 ? -magnitude : magnitude;
+}
+
+template <>
+QS_HD inline float fp8_to_float<E5M2>(std::uint8_t code) {
+    // E5M2 is the upper half of a binary16.
+    return fp16_to_float(static_cast<std::uint16_t>(code << 8));
+}
+
+} // namespace qs

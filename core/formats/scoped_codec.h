@@ -1,0 +1,184 @@
+#pragma once
+
+#include <algorithm>
+#include <mutex>
+#include <vector>
+
+#include "core/formats/block_codec.h"
+#include "core/formats/format_spec.h"
+#include "core/formats/tensor_codec.h"
+
+namespace qs {
+
+/// Rows longer than this get their scale in a first pass over the tensor, so that no range has to hold a whole row.
+inline constexpr std::uint64_t longest_row_at_once = std::uint64_t{1} << 20;
+
+/// Binds a block codec to a tensor: finds the scopes, fits their scales, and runs the codec over ranges.
+/// `with_codec` (codec_dispatch.h) gives the codec, a family's .cpp file the codebook and the stored arrays.
+template <class Codec>
+class ScopedCodec : public TensorCodec {
+public:
+    using Extent = typename Codec::Extent;
+    using Scale = typename Codec::Scale;
+
+    ScopedCodec(const Codec& codec, const TensorShape& shape) : codec_(codec), shape_(shape) {
+        const Scope scope = codec.scope();
+        kind_ = scope.kind;
+        size_ = scope.size == 0 ? shape.columns : std::min(scope.size, kind_ == Scope::Kind::row ? shape.columns : scope.size);
+        if (kind_ == Scope::Kind::tensor)
+            size_ = std::max<std::uint64_t>(shape.count(), 1);
+        scanned_ = kind_ == Scope::Kind::tensor || (kind_ == Scope::Kind::row && size_ > longest_row_at_once);
+        if (scanned_)
+            extents_.resize(static_cast<std::size_t>(scopes()));
+    }
+
+    std::uint64_t next_cut(std::uint64_t element) const override {
+        if (kind_ == Scope::Kind::element || scanned_)
+            return std::min(element, shape_.count());
+        if (kind_ == Scope::Kind::flat)
+            return std::min((element + size_ - 1) / size_ * size_, shape_.count());
+        const std::uint64_t row = element / shape_.columns, column = element % shape_.columns;
+        const std::uint64_t cut = std::min((column + size_ - 1) / size_ * size_, shape_.columns);
+        return std::min(row * shape_.columns + cut, shape_.count());
+    }
+
+    bool needs_scan() const override { return scanned_; }
+
+    void scan(const float* weights, std::uint64_t begin, std::size_t count) override {
+        for_each_scope(begin, count, [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
+            const Extent part = extent_of(weights + (from - begin), length);
+            const std::lock_guard lock(merging_);
+            extents_[static_cast<std::size_t>(scope)].merge(part);
+        });
+    }
+
+    void finish_scan() override {
+        scales_.clear();
+        for (const Extent& extent : extents_)
+            scales_.push_back(codec_.fit(extent));
+    }
+
+    void quantize(const float* weights, std::uint64_t begin, std::size_t count, std::uint16_t* codes,
+                  float* decoded) const override {
+        for_each_scope(begin, count, [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
+            const std::uint64_t offset = from - begin;
+            const Scale scale = scale_of(scope, weights + offset, length);
+            for (std::size_t i = 0; i < length; ++i) {
+                const std::uint32_t code = codec_.encode(weights[offset + i], scale);
+                if (codes != nullptr)
+                    codes[offset + i] = static_cast<std::uint16_t>(code);
+                if (decoded != nullptr)
+                    decoded[offset + i] = codec_.decode(code, scale);
+            }
+        });
+    }
+
+    void normalise(const float* weights, std::uint64_t begin, std::size_t count, float* position) const override {
+        for_each_scope(begin, count, [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
+            const std::uint64_t offset = from - begin;
+            const Scale scale = scale_of(scope, weights + offset, length);
+            for (std::size_t i = 0; i < length; ++i)
+                position[offset + i] = codec_.position(weights[offset + i], scale);
+        });
+    }
+
+    std::size_t code_count() const override { return codec_.code_count; }
+
+protected:
+    const Codec& codec() const { return codec_; }
+    const TensorShape& shape() const { return shape_; }
+
+    /// How many scopes the tensor has.
+    std::uint64_t scopes() const {
+        if (shape_.count() == 0)
+            return 0;
+        switch (kind_) {
+        case Scope::Kind::element: return 0;
+        case Scope::Kind::tensor: return 1;
+        case Scope::Kind::flat: return (shape_.count() + size_ - 1) / size_;
+        case Scope::Kind::row: break;
+        }
+        return shape_.rows * groups_per_row();
+    }
+
+    /// The scale of a scope, all of whose weights are given unless it comes from the scan.
+    virtual Scale scale_of(std::uint64_t scope, const float* weights, std::size_t length) const {
+        return scanned_ ? scales_[static_cast<std::size_t>(scope)] : codec_.fit(extent_of(weights, length));
+    }
+
+    Extent extent_of(const float* weights, std::size_t length) const {
+        Extent extent;
+        for (std::size_t i = 0; i < length; ++i)
+            codec_.extend(extent, weights[i]);
+        return extent;
+    }
+
+    /// Calls visit(scope, first element, length) for the scopes, or the parts of scopes, in a range.
+    template <class Visit>
+    void for_each_scope(std::uint64_t begin, std::size_t count, Visit visit) const {
+        const std::uint64_t end = begin + count;
+        for (std::uint64_t at = begin; at < end;) {
+            const auto [scope, scope_end] = scope_at(at);
+            const std::uint64_t next = std::min(scope_end, end);
+            visit(scope, at, static_cast<std::size_t>(next - at));
+            at = next;
+        }
+    }
+
+    /// Codes and scales of the whole tensor, for what is stored.
+    struct Encoded {
+        std::vector<std::uint16_t> codes;
+        std::vector<Scale> scales;
+    };
+    Encoded encode_all(const float* weights) const {
+        Encoded all;
+        all.codes.resize(static_cast<std::size_t>(shape_.count()));
+        quantize(weights, 0, all.codes.size(), all.codes.data(), nullptr);
+        for_each_scope(0, all.codes.size(), [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
+            all.scales.push_back(scale_of(scope, weights + from, length));
+        });
+        return all;
+    }
+
+private:
+    std::uint64_t groups_per_row() const { return (shape_.columns + size_ - 1) / size_; }
+
+    struct ScopeAt {
+        std::uint64_t scope, end;
+    };
+    ScopeAt scope_at(std::uint64_t element) const {
+        switch (kind_) {
+        case Scope::Kind::element:
+        case Scope::Kind::tensor: return {0, shape_.count()};
+        case Scope::Kind::flat: return {element / size_, std::min((element / size_ + 1) * size_, shape_.count())};
+        case Scope::Kind::row: break;
+        }
+        const std::uint64_t row = element / shape_.columns, group = element % shape_.columns / size_;
+        return {row * groups_per_row() + group,
+                row * shape_.columns + std::min((group + 1) * size_, shape_.columns)};
+    }
+
+    Codec codec_;
+    TensorShape shape_;
+    Scope::Kind kind_;
+    std::uint64_t size_;
+    bool scanned_;
+    std::mutex merging_;
+    std::vector<Extent> extents_;
+    std::vector<Scale> scales_;
+};
+
+/// Appends the bytes of `values` as an array called `name`.
+template <class T>
+StoredArray stored_array(std::string name, const std::vector<T>& values) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(values.data());
+    return {std::move(name), std::vector<std::byte>(bytes, bytes + values.size() * sizeof(T))};
+}
+
+/// Binds a spec to a tensor; one a family, called through the registry.
+std::unique_ptr<TensorCodec> bind_floating(const FormatSpec& spec, const TensorShape& shape);
+std::unique_ptr<TensorCodec> bind_integer(const FormatSpec& spec, const TensorShape& shape);
+std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const TensorShape& shape);
+std::unique_ptr<TensorCodec> bind_ggml_basic(const FormatSpec& spec, const TensorShape& shape);
+
+} // namespace qs

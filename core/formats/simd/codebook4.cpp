@@ -1,0 +1,432 @@
+#include "core/formats/simd/codebook4.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "core/base/half.h"
+#include "core/formats/bitsandbytes.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/formats/simd/codebook4.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+// One definition for all targets.
+#ifndef QUANTOSCOPE_CODEBOOK4_TABLES
+#define QUANTOSCOPE_CODEBOOK4_TABLES
+namespace qs::simd {
+
+/// The codebook as a table over 32 cells of the axis: nearest integer of 15·x, taken modulo 32, so that negative x uses
+/// the upper half. No cell holds more than one decision threshold: below or at it the code is `code`, above it
+/// `code` + 1 (in the order of `level`).
+struct CellTable {
+    alignas(64) std::array<float, 32> threshold;
+    alignas(64) std::array<std::uint32_t, 32> rank;
+    alignas(64) std::array<float, 16> level;          ///< by rank
+    std::array<std::uint8_t, 16> code;                ///< by rank
+    float largest_error;                              ///< of any |x| ≤ 1
+    bool of_magnitude;                                ///< the axis is |x|; the sign is bit 3 of the code
+};
+
+/// Pairs of vectors whose squares are added in float32 before they go to float64.
+inline constexpr std::size_t widen_after = 8;
+/// Weights that are asked for ahead of their use.
+inline constexpr std::size_t prefetch_ahead = 2048;
+
+/// Finds the largest error with the scalar arithmetic, but only in blocks whose scale makes a new maximum possible.
+class MaxError {
+public:
+    MaxError(const CellTable& table, std::uint64_t begin, ErrorSums& sums) : table_(table), begin_(begin), sums_(sums) {}
+
+    /// The block of `count` weights that starts `offset` after begin.
+    void consider(const std::uint16_t* weights, std::size_t offset, std::size_t count, float absmax, float decoded_with) {
+        const double possible = absmax * table_.largest_error + std::abs(static_cast<double>(absmax) - decoded_with);
+        if (possible * (1 + 1e-6) > sums_.max_abs)
+            search(weights, offset, count, absmax, decoded_with);
+    }
+
+private:
+    void search(const std::uint16_t* weights, std::size_t offset, std::size_t count, float absmax, float decoded_with);
+
+    const CellTable& table_;
+    std::uint64_t begin_;
+    ErrorSums& sums_;
+};
+
+} // namespace qs::simd
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace qs::simd {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+#if HWY_MAX_BYTES >= 32
+
+using F32 = hn::ScalableTag<float>;
+using I32 = hn::RebindToSigned<F32>;
+using U32 = hn::RebindToUnsigned<F32>;
+using F64 = hn::ScalableTag<double>;
+using VF = hn::Vec<F32>;
+using VI = hn::Vec<I32>;
+using VD = hn::Vec<F64>;
+
+/// A table of 32 entries of four bytes, looked up by the low five bits of each lane.
+class Table32 {
+public:
+    explicit Table32(const float* entries) {
+        const F32 f;
+        for (std::size_t i = 0; i < parts; ++i)
+            part_[i] = hn::Load(f, entries + i * hn::Lanes(f));
+    }
+
+    VF operator()(VI index) const {
+#if HWY_TARGET <= HWY_AVX3
+        return VF{_mm512_permutex2var_ps(part_[0].raw, index.raw, part_[1].raw)};
+#else
+        const F32 f;
+        const I32 i;
+        const auto low = hn::IndicesFromVec(f, hn::And(index, hn::Set(i, 7)));
+        const auto bit3 = hn::RebindMask(f, hn::TestBit(index, hn::Set(i, 8)));
+        const auto bit4 = hn::RebindMask(f, hn::TestBit(index, hn::Set(i, 16)));
+        const VF lower = hn::IfThenElse(bit3, hn::TableLookupLanes(part_[1], low), hn::TableLookupLanes(part_[0], low));
+        const VF upper = hn::IfThenElse(bit3, hn::TableLookupLanes(part_[3], low), hn::TableLookupLanes(part_[2], low));
+        return hn::IfThenElse(bit4, upper, lower);
+#endif
+    }
+
+private:
+    static constexpr std::size_t parts = 32 / (HWY_MAX_BYTES >= 64 ? 16 : 8);
+    VF part_[parts];
+};
+
+/// A table of 16 entries, looked up by the low four bits of each lane.
+class Table16 {
+public:
+    explicit Table16(const float* entries) {
+        const F32 f;
+        for (std::size_t i = 0; i < parts; ++i)
+            part_[i] = hn::Load(f, entries + i * hn::Lanes(f));
+    }
+
+    VF operator()(VI index) const {
+        const F32 f;
+#if HWY_TARGET <= HWY_AVX3
+        return hn::TableLookupLanes(part_[0], hn::IndicesFromVec(f, hn::And(index, hn::Set(I32(), 15))));
+#else
+        const I32 i;
+        const auto low = hn::IndicesFromVec(f, hn::And(index, hn::Set(i, 7)));
+        const auto bit3 = hn::RebindMask(f, hn::TestBit(index, hn::Set(i, 8)));
+        return hn::IfThenElse(bit3, hn::TableLookupLanes(part_[1], low), hn::TableLookupLanes(part_[0], low));
+#endif
+    }
+
+private:
+    static constexpr std::size_t parts = HWY_MAX_BYTES >= 64 ? 1 : 2;
+    VF part_[parts];
+};
+
+/// Two vectors of weights from one of bf16: the even and the odd elements.
+struct Pair {
+    VF even, odd;
+};
+
+Pair load_pair(const std::uint16_t* weights) {
+    const U32 u;
+    const F32 f;
+    const auto words = hn::BitCast(u, hn::LoadU(hn::Repartition<std::uint16_t, U32>(), weights));
+    return {hn::BitCast(f, hn::ShiftLeft<16>(words)), hn::BitCast(f, hn::And(words, hn::Set(u, 0xFFFF0000U)))};
+}
+
+float absmax(const std::uint16_t* weights, std::size_t count) {
+    const F32 f;
+    VF largest = hn::Zero(f);
+    // Unordered bit patterns of |w| grow with |w|, NaN above Inf: a NaN is never lost, as it would be in a float max.
+    auto bits = hn::Zero(U32());
+    for (std::size_t i = 0; i < count; i += 2 * hn::Lanes(f)) {
+        const Pair pair = load_pair(weights + i);
+        bits = hn::Max(bits, hn::Max(hn::BitCast(U32(), hn::Abs(pair.even)), hn::BitCast(U32(), hn::Abs(pair.odd))));
+    }
+    largest = hn::BitCast(f, hn::MaxOfLanes(U32(), bits));
+    return hn::GetLane(largest);
+}
+
+/// Adds the lanes of a float32 vector to a float64 one.
+VD add_to(VD sum, VF part) {
+    const F64 d;
+    const hn::Half<F32> half;
+    sum = hn::Add(sum, hn::PromoteTo(d, hn::LowerHalf(half, part)));
+    return hn::Add(sum, hn::PromoteTo(d, hn::UpperHalf(half, part)));
+}
+
+/// The four sums of ErrorSums, in the lanes of float64 vectors.
+class Sums {
+public:
+    void add(VF w, VF v) {
+        const VF d = hn::Sub(v, w);
+        d2_ = hn::MulAdd(d, d, d2_);
+        d_ = hn::Add(d_, d);
+        v2_ = hn::MulAdd(v, v, v2_);
+        w2_ = hn::MulAdd(w, w, w2_);
+    }
+
+    /// Moves the float32 part to float64.
+    void widen() {
+        const VF zero = hn::Zero(F32());
+        total_d2_ = add_to(total_d2_, d2_);
+        total_d_ = add_to(total_d_, d_);
+        total_v2_ = add_to(total_v2_, v2_);
+        total_w2_ = add_to(total_w2_, w2_);
+        d2_ = d_ = v2_ = w2_ = zero;
+    }
+
+    void finish(ErrorSums& sums) const {
+        sums.sum_d2 += total(total_d2_);
+        sums.sum_d += total(total_d_);
+        sums.sum_v2 += total(total_v2_);
+        sums.sum_w2 += total(total_w2_);
+    }
+
+private:
+    static double total(VD lanes) { return hn::GetLane(hn::SumOfLanes(F64(), lanes)); }
+
+    VF d2_ = hn::Zero(F32()), d_ = d2_, v2_ = d2_, w2_ = d2_;
+    VD total_d2_ = hn::Zero(F64()), total_d_ = total_d2_, total_v2_ = total_d2_, total_w2_ = total_d2_;
+};
+
+using U64 = hn::Repartition<std::uint64_t, F32>;
+
+/// Counts ranks: in sixteen 4-bit fields of each 64-bit lane, emptied into 8-bit fields before they overflow, and
+/// those into counters.
+class Usage {
+public:
+    void add(VI rank) {
+        const U64 u;
+        const auto bits = hn::ShiftLeft<2>(hn::BitCast(u, rank));
+        const auto one = hn::Set(u, 1);
+        fields_ = hn::Add(fields_, hn::Shl(one, hn::And(bits, hn::Set(u, 63))));
+        fields_ = hn::Add(fields_, hn::Shl(one, hn::ShiftRight<32>(bits)));
+        if (++vectors_ % 7 == 0)
+            empty();
+    }
+
+    void finish(const CellTable& table, std::uint64_t* usage) {
+        empty();
+        flush();
+        for (std::size_t rank = 0; rank < 16; ++rank)
+            usage[table.code[rank]] += counts_[rank];
+    }
+
+private:
+    using Fields = hn::Vec<U64>;
+
+    void empty() {
+        const auto low = hn::Set(U64(), 0x0F0F0F0F0F0F0F0FU);
+        even_ = hn::Add(even_, hn::And(fields_, low));
+        odd_ = hn::Add(odd_, hn::And(hn::ShiftRight<4>(fields_), low));
+        fields_ = hn::Zero(U64());
+        if (++emptied_ == 18)
+            flush();
+    }
+
+    void flush() {
+        HWY_ALIGN std::uint64_t lanes[hn::MaxLanes(U64())];
+        for (std::size_t parity = 0; parity < 2; ++parity) {
+            hn::Store(parity == 0 ? even_ : odd_, U64(), lanes);
+            for (const std::uint64_t lane : lanes)
+                for (std::size_t byte = 0; byte < 8; ++byte)
+                    counts_[2 * byte + parity] += lane >> (8 * byte) & 255;
+        }
+        even_ = odd_ = hn::Zero(U64());
+        emptied_ = 0;
+    }
+
+    Fields fields_ = hn::Zero(U64()), even_ = fields_, odd_ = fields_;
+    unsigned vectors_ = 0, emptied_ = 0;
+    std::array<std::uint64_t, 16> counts_{};
+};
+
+/// Encoder and decoder of one codebook for a vector of weights.
+template <bool of_magnitude>
+class Codec {
+public:
+    explicit Codec(const CellTable& table)
+        : threshold_(table.threshold.data()), rank_(reinterpret_cast<const float*>(table.rank.data())),
+          level_(table.level.data()) {}
+
+    /// The rank of each weight's code; `scale` is 1/absmax.
+    VI encode(VF w, VF scale) const {
+        const F32 f;
+        const I32 i;
+        const VF x = hn::Mul(w, scale);
+        const VF axis = of_magnitude ? hn::Abs(x) : x;
+        // Adding 1.5·2²³ leaves the nearest integer in the low bits of the float.
+        const VI cell = hn::BitCast(i, hn::MulAdd(axis, hn::Set(f, 15.0F), hn::Set(f, 12582912.0F)));
+        const VI below = hn::BitCast(i, rank_(cell));
+        const VI above = hn::VecFromMask(i, hn::RebindMask(i, hn::Gt(axis, threshold_(cell))));
+        const VI rank = hn::Sub(below, above);
+        if constexpr (of_magnitude)
+            return hn::IfThenElse(hn::RebindMask(i, hn::Lt(x, hn::Zero(f))), hn::Or(rank, hn::Set(i, 8)), rank);
+        return rank;
+    }
+
+    VF decode(VI rank, VF absmax) const { return hn::Mul(level_(rank), absmax); }
+
+private:
+    Table32 threshold_, rank_;
+    Table16 level_;
+};
+
+/// Works on groups of blocks: first the absmax of each, then the blocks, so that no block waits for its own maximum.
+template <bool of_magnitude, bool count_usage>
+std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::size_t count, std::size_t block,
+                     const float* decode_absmax, ErrorSums& sums, std::uint64_t* usage, MaxError& max_error) {
+    constexpr std::size_t group = 16;
+    const F32 f;
+    const Codec<of_magnitude> codec(table);
+    Sums totals;
+    Usage counted;
+    std::size_t done = 0, since_widen = 0;
+    while (done + block <= count) {
+        std::array<float, group> scale_of;
+        const std::size_t blocks = std::min(group, (count - done) / block);
+        std::size_t finite = 0;
+        for (; finite < blocks; ++finite) {
+            const std::uint16_t* start = weights + done + finite * block;
+            hwy::Prefetch(start + prefetch_ahead);
+            hwy::Prefetch(start + prefetch_ahead + 32);
+            scale_of[finite] = absmax(start, block);
+            if (!(scale_of[finite] <= std::numeric_limits<float>::max()))
+                break;
+        }
+        for (std::size_t b = 0; b < finite; ++b) {
+            const std::uint16_t* start = weights + done + b * block;
+            const float largest = scale_of[b];
+            const float decoded_with = decode_absmax == nullptr ? largest : decode_absmax[done / block + b];
+            const VF scale = hn::Set(f, 1.0F / std::max(largest, 1e-38F)), back = hn::Set(f, decoded_with);
+            for (std::size_t i = 0; i < block; i += 2 * hn::Lanes(f)) {
+                const Pair pair = load_pair(start + i);
+                for (const VF w : {pair.even, pair.odd}) {
+                    const VI rank = codec.encode(w, scale);
+                    totals.add(w, codec.decode(rank, back));
+                    if constexpr (count_usage)
+                        counted.add(rank);
+                }
+                if (++since_widen == widen_after) {
+                    totals.widen();
+                    since_widen = 0;
+                }
+            }
+            max_error.consider(start, done + b * block, block, largest, decoded_with);
+        }
+        done += finite * block;
+        if (finite < blocks)
+            break;
+    }
+    totals.widen();
+    totals.finish(sums);
+    if constexpr (count_usage)
+        counted.finish(table, usage);
+    return done;
+}
+
+#endif
+
+/// See evaluate_codebook4.
+std::size_t run(const CellTable& table, const std::uint16_t* weights, std::size_t count, std::size_t block,
+                const float* decode_absmax, ErrorSums& sums, std::uint64_t* usage, MaxError& max_error) {
+#if HWY_MAX_BYTES >= 32
+    const auto chosen = table.of_magnitude ? (usage == nullptr ? evaluate<true, false> : evaluate<true, true>)
+                                           : (usage == nullptr ? evaluate<false, false> : evaluate<false, true>);
+    return chosen(table, weights, count, block, decode_absmax, sums, usage, max_error);
+#else
+    (void)table, (void)weights, (void)count, (void)block, (void)decode_absmax, (void)sums, (void)usage, (void)max_error;
+    return 0;
+#endif
+}
+
+} // namespace HWY_NAMESPACE
+} // namespace qs::simd
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace qs::simd {
+
+HWY_EXPORT(run);
+
+namespace {
+
+constexpr std::size_t cells = 32;
+
+/// The decision thresholds and levels of a codebook along its axis, ascending; fp4's axis is the magnitude.
+struct Axis {
+    std::vector<float> thresholds, levels;
+    std::vector<std::uint8_t> codes;
+    bool of_magnitude;
+};
+
+CellTable make_table(const Axis& axis) {
+    CellTable table{};
+    table.of_magnitude = axis.of_magnitude;
+    for (int cell = axis.of_magnitude ? 0 : -15; cell <= 15; ++cell) {
+        // A little wider than the cell, because x·15 is rounded before it is made an integer.
+        const double low = (cell - 0.5) / 15 - 1e-6, high = (cell + 0.5) / 15 + 1e-6;
+        const auto first = std::lower_bound(axis.thresholds.begin(), axis.thresholds.end(), low);
+        const auto at = static_cast<std::size_t>(cell) % cells;
+        table.rank[at] = static_cast<std::uint32_t>(first - axis.thresholds.begin());
+        const bool inside = first != axis.thresholds.end() && *first <= high;
+        table.threshold[at] = inside ? *first : std::numeric_limits<float>::infinity();
+    }
+    for (std::size_t i = 0; i < axis.levels.size(); ++i) {
+        table.level[i] = axis.levels[i];
+        table.code[i] = axis.codes[i];
+        if (i > 0)
+            table.largest_error = std::max({table.largest_error, axis.thresholds[i - 1] - axis.levels[i - 1],
+                                            axis.levels[i] - axis.thresholds[i - 1]});
+    }
+    if (axis.of_magnitude)
+        for (std::size_t i = 0; i < 8; ++i) {
+            table.level[i + 8] = -table.level[i];
+            table.code[i + 8] = table.code[i] | 8;
+        }
+    return table;
+}
+
+const CellTable& table_of(Codebook4 codebook);
+
+} // namespace
+
+void MaxError::search(const std::uint16_t* weights, std::size_t offset, std::size_t count, float absmax,
+                      float decoded_with) {
+    const float scale = 1.0F / std::max(absmax, 1e-38F);
+    for (std::size_t i = 0; i < count; ++i) {
+        const float w = bf16_to_float(weights[i]), x = w * scale;
+        const float axis = table_.of_magnitude ? std::abs(x) : x;
+        const auto cell = static_cast<std::size_t>(static_cast<long>(std::nearbyint(axis * 15.0F))) % cells;
+        std::size_t rank = table_.rank[cell] + (axis > table_.threshold[cell]);
+        rank |= table_.of_magnitude && x < 0 ? 8 : 0;
+        const float v = table_.level[rank] * decoded_with;
+        const double error = std::abs(static_cast<double>(w) - static_cast<double>(v));
+        if (error > sums_.max_abs) {
+            sums_.max_abs = error;
+            sums_.max_index = begin_ + offset + i;
+        }
+    }
+}
+
+std::size_t evaluate_codebook4(Codebook4 codebook, const std::uint16_t* weights, std::uint64_t begin,
+                               std::size_t count, std::size_t block, const float* decode_absmax, ErrorSums& sums,
+                               std::uint64_t* usage) {
+    const CellTable& table = table_of(codebook);
+    MaxError max_error(table, begin, sums);
+    const std::size_t done =
+        HWY_DYNAMIC_DISPATCH(run)(table, weights, count, block, decode_absmax, sums, usage, max_error);
+    sums.count += done;
+    return done;
+}
+
+} // namespace qs::simd
+#endif
