@@ -44,6 +44,7 @@ struct FormatResult {
     double code_entropy() const;           ///< bits; NaN where codes are not counted
 
     std::uint64_t elements = 0;            ///< all elements, finite or not
+    std::optional<double> entropy;         ///< of the codes, where `usage` was let go to save memory
 };
 
 /// Everything measured on one tensor.
@@ -71,5 +72,7 @@ struct ModelReport {
 /// Sums tensor reports by layer, by role and overall. Reports may come in any order; the result does not depend on it.
 ModelReport aggregate(const Checkpoint& checkpoint, const std::vector<FormatSpec>& specs,
                       const std::vector<TensorReport>& reports);
+ModelReport aggregate(const Checkpoint& checkpoint, const std::vector<FormatSpec>& specs,
+                      std::vector<const TensorReport*> reports);
 
 } // namespace qs

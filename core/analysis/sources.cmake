@@ -1,1 +1,11 @@
-# Sources of core/analysis.
+# Sources of core/analysis and core/device.
+target_sources(quantoscope_core PRIVATE
+  ${CMAKE_CURRENT_LIST_DIR}/bins.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/pipeline.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/report.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/report_json.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/statistics.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../device/bandwidth.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../device/cpu_device.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../device/cpu_features.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../device/discovery.cpp)

@@ -23,7 +23,9 @@ QS_HD inline float bits_float(std::uint32_t bits) {
 }
 
 /// Neither NaN nor infinite.
-QS_HD inline bool is_finite(float value) { return (float_bits(value) & 0x7F800000U) != 0x7F800000U; }
+QS_HD inline bool is_finite(float value) {
+    return (float_bits(value) & 0x7F800000U) != 0x7F800000U;
+}
 
 /// bfloat16; a NaN stays one (made quiet).
 QS_HD inline std::uint16_t float_to_bf16(float value) {
@@ -33,35 +35,27 @@ QS_HD inline std::uint16_t float_to_bf16(float value) {
     return static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1)) >> 16);
 }
 
-QS_HD inline float bf16_to_float(std::uint16_t half) { return bits_float(static_cast<std::uint32_t>(half) << 16); }
+QS_HD inline float bf16_to_float(std::uint16_t half) {
+    return bits_float(static_cast<std::uint32_t>(half) << 16);
+}
 
 /// IEEE binary16; from 65520 on it is infinite.
 QS_HD inline std::uint16_t float_to_fp16(float value) {
     const std::uint32_t bits = float_bits(value), magnitude = bits & 0x7FFFFFFFU;
-    const std::uint32_t sign = (bits >> 16) & 0x8000U;
-    if (magnitude > 0x7F800000U)
-        return static_cast<std::uint16_t>(sign | 0x7E00U | ((magnitude >> 13) & 0x3FFU));
-    if (magnitude >= 0x477FF000U)
-        return static_cast<std::uint16_t>(sign | 0x7C00U);
-    if (magnitude < 0x38800000U) {
-        // Subnormal in half: adding 0.5 leaves the rounded multiple of 2⁻²⁴ in the low bits.
-        const float shifted = bits_float(magnitude) + 0.5F;
-        return static_cast<std::uint16_t>(sign | (float_bits(shifted) - 0x3F000000U));
-    }
-    const std::uint32_t rounded = magnitude + 0xFFFU + ((magnitude >> 13) & 1);
-    return static_cast<std::uint16_t>(sign | ((rounded - 0x38000000U) >> 13));
+    const std::uint32_t quiet_nan = 0x7E00U | ((magnitude >> 13) & 0x3FFU);
+    // Subnormal in half: adding 0.5 leaves the rounded multiple of 2⁻²⁴ in the low bits.
+    const std::uint32_t subnormal = float_bits(bits_float(magnitude) + 0.5F) - 0x3F000000U;
+    const std::uint32_t normal = (magnitude + 0xFFFU + ((magnitude >> 13) & 1) - 0x38000000U) >> 13;
+    const std::uint32_t finite = magnitude < 0x38800000U ? subnormal : normal;
+    const std::uint32_t infinite = magnitude > 0x7F800000U ? quiet_nan : 0x7C00U;
+    return static_cast<std::uint16_t>(((bits >> 16) & 0x8000U) | (magnitude < 0x477FF000U ? finite : infinite));
 }
 
 QS_HD inline float fp16_to_float(std::uint16_t half) {
-    const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
-    const std::uint32_t exponent = (half >> 10) & 31U, mantissa = half & 0x3FFU;
-    if (exponent == 31)
-        return bits_float(sign | 0x7F800000U | (mantissa << 13));
-    if (exponent == 0) {
-        const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;
-        return sign != 0 ? -magnitude : magnitude;
-    }
-    return bits_float(sign | ((exponent + 112) << 23) | (mantissa << 13));
+    const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16, magnitude = half & 0x7FFFU;
+    const std::uint32_t subnormal = float_bits(static_cast<float>(static_cast<int>(magnitude)) * 0x1p-24F);
+    const std::uint32_t rebias = magnitude < 0x7C00U ? 112U << 23 : 224U << 23;
+    return bits_float(sign | (magnitude < 0x400U ? subnormal : (magnitude << 13) + rebias));
 }
 
 /// NVIDIA's tf32: a float32 whose mantissa is rounded to 10 bits.
@@ -88,22 +82,17 @@ struct E5M2 {
 template <class Kind>
 QS_HD std::uint8_t float_to_fp8(float value) {
     constexpr int shift = 23 - Kind::mantissa_bits;
-    const std::uint32_t bits = float_bits(value), magnitude_bits = bits & 0x7FFFFFFFU;
-    const auto sign = static_cast<std::uint8_t>((bits >> 24) & 0x80U);
-    if (magnitude_bits > 0x7F800000U)
-        return sign | Kind::nan;
-    const float magnitude = bits_float(magnitude_bits);
-    const float clamped = magnitude < Kind::largest ? magnitude : Kind::largest;
     constexpr std::uint32_t smallest_normal = static_cast<std::uint32_t>(128 - Kind::bias) << 23;
-    if (float_bits(clamped) < smallest_normal) {
-        // A multiple of the smallest subnormal, 2^(1 − bias − mantissa bits).
-        const float step = bits_float(static_cast<std::uint32_t>(127 + Kind::bias - 1 + Kind::mantissa_bits) << 23);
-        return static_cast<std::uint8_t>(sign | static_cast<std::uint8_t>(rintf(clamped * step)));
-    }
-    const std::uint32_t in = float_bits(clamped);
-    const std::uint32_t rounded = in + ((1U << (shift - 1)) - 1) + ((in >> shift) & 1);
-    return static_cast<std::uint8_t>(
-        sign | ((rounded >> shift) - (static_cast<std::uint32_t>(127 - Kind::bias) << Kind::mantissa_bits)));
+    // Added to a subnormal, it leaves the rounded multiple of 2^(1 − bias − mantissa bits) in the low bits.
+    constexpr std::uint32_t aligned = static_cast<std::uint32_t>(127 + 23 + 1 - Kind::bias - Kind::mantissa_bits) << 23;
+    const std::uint32_t bits = float_bits(value), magnitude = bits & 0x7FFFFFFFU;
+    const std::uint32_t sign = (bits >> 24) & 0x80U;
+    const std::uint32_t clamped = bits_float(magnitude) < Kind::largest ? magnitude : float_bits(Kind::largest);
+    const std::uint32_t subnormal = float_bits(bits_float(clamped) + bits_float(aligned)) - aligned;
+    const std::uint32_t normal = ((clamped + ((1U << (shift - 1)) - 1) + ((clamped >> shift) & 1)) >> shift) -
+                                 (static_cast<std::uint32_t>(127 - Kind::bias) << Kind::mantissa_bits);
+    const std::uint32_t finite = clamped < smallest_normal ? subnormal : normal;
+    return static_cast<std::uint8_t>(sign | (magnitude > 0x7F800000U ? Kind::nan : finite));
 }
 
 template <class Kind>
@@ -111,12 +100,11 @@ QS_HD float fp8_to_float(std::uint8_t code);
 
 template <>
 QS_HD inline float fp8_to_float<E4M3>(std::uint8_t code) {
-    if ((code & 0x7F) == E4M3::nan)
-        return bits_float((static_cast<std::uint32_t>(code & 0x80U) << 24) | 0x7FC00000U);
-    const std::uint32_t exponent = (code >> 3) & 15U, mantissa = code & 7U;
-    const float magnitude = exponent == 0 ? static_cast<float>(mantissa) * 0x1p-9F
-                                          : bits_float(((exponent + 120) << 23) | (mantissa << 20));
-    return (code & 0x80) != 0 ? -magnitude : magnitude;
+    const std::uint32_t sign = static_cast<std::uint32_t>(code & 0x80U) << 24, magnitude = code & 0x7FU;
+    const std::uint32_t subnormal = float_bits(static_cast<float>(static_cast<int>(magnitude)) * 0x1p-9F);
+    const std::uint32_t normal = (magnitude << 20) + (120U << 23);
+    const std::uint32_t number = magnitude < 8 ? subnormal : normal;
+    return bits_float(sign | (magnitude == E4M3::nan ? 0x7FC00000U : number));
 }
 
 template <>

@@ -17,11 +17,10 @@ namespace {
 std::filesystem::path locate_resources() {
     if (const char* chosen = std::getenv("QUANTOSCOPE_RESOURCES"); chosen != nullptr && *chosen != '\0')
         return chosen;
-    const auto here = executable_dir();
-    for (const auto& candidate : {here / "../share/quantoscope", here / "../resources"})
-        if (std::filesystem::exists(candidate / "gpus.json"))
-            return std::filesystem::weakly_canonical(candidate);
-    throw Error((here / "../share/quantoscope").string(), "the program's resources are missing",
+    const auto installed = executable_dir() / "../share/quantoscope";
+    if (std::filesystem::exists(installed / "gpus.json"))
+        return std::filesystem::weakly_canonical(installed);
+    throw Error(installed.string(), "the program's resources are missing",
                 "reinstall it, or set QUANTOSCOPE_RESOURCES to their folder");
 }
 

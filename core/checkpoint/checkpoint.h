@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,7 +43,7 @@ struct BlockLayout {
 BlockLayout block_layout(DType dtype);
 
 /// One tensor of a checkpoint, as its header describes it. Shape is row-major, slowest dimension first,
-/// so a linear layer is [out, in] in every container.
+/// so a linear layer is [out, in] in every container (but see `transposed`).
 struct TensorInfo {
     std::string name;
     DType dtype = DType::unsupported;
@@ -55,6 +56,7 @@ struct TensorInfo {
     std::size_t offset = 0;           ///< from the start of its file
     std::size_t file = 0;             ///< index into Checkpoint::files
     bool byte_swapped = false;        ///< stored big endian
+    bool transposed = false;          ///< a linear layer stored [in, out]: GPT-2's Conv1D
 
     std::uint64_t elements() const;
     /// Length of the last dimension (1 for a scalar): the input features of a linear layer.
@@ -82,10 +84,21 @@ public:
     std::optional<std::size_t> find(std::string_view name) const;
     /// The tensor's stored bytes inside its mapped file.
     std::span<const std::byte> data(const TensorInfo& tensor) const;
+
+    /// Builds the table behind find(), as open_checkpoint() does; without it find() searches one by one.
+    /// Returns the index of the first tensor whose name an earlier one bears, if any.
+    std::optional<std::size_t> index_names();
+
+private:
+    std::vector<std::uint32_t> slots_;  // open addressing by the hash of the name: 1 + index of the tensor, or 0
+    std::size_t indexed_ = 0;           // tensors.size() when the table was built
 };
 
 /// Opens a checkpoint: a .safetensors or .gguf file, a model.safetensors.index.json, or a Hugging Face folder.
 /// The container is told by content, not by extension. Throws Error naming file, tensor and reason.
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::filesystem::path& path);
+
+/// A config.json, as an object. Throws Error naming the file and what is wrong with it.
+nlohmann::json read_config(const std::filesystem::path& path);
 
 } // namespace qs

@@ -66,6 +66,10 @@ public:
     virtual ~Device() = default;
     virtual DeviceInfo info() const = 0;
 
+    /// Calls body(0) … body(count − 1), as many at once as helps this device; returns when all are done. What `body`
+    /// throws is rethrown. The base version calls them in order.
+    virtual void for_each(std::size_t count, const std::function<void(std::size_t)>& body);
+
     /// Statistics of the tensor and, for each spec, error sums and code usage, in as few passes over it as the
     /// specs allow. Calls job.advance() with bytes of input as it goes.
     virtual TensorReport analyze(const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job) = 0;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <utility>
+
 #include "core/formats/block_codec.h"
 
 /// bitsandbytes' 4-bit codebooks: FORMATS part "bitsandbytes 4-bit". Levels and thresholds are those of
@@ -16,6 +18,13 @@ struct AbsmaxScale {
 QS_HD inline AbsmaxScale absmax_scale(float absmax) {
     // 1/absmax must be finite: the reference clamps its absmax so.
     return {1.0F / (absmax > 1e-38F ? absmax : 1e-38F), absmax};
+}
+
+/// How many of a codebook's thresholds lie below x: comparisons with constants, which a compiler can do many x at a
+/// time.
+template <class Codec, std::uint32_t... i>
+QS_HD std::uint32_t thresholds_below(float x, std::integer_sequence<std::uint32_t, i...>) {
+    return (static_cast<std::uint32_t>(x > Codec::threshold(i)) + ...);
 }
 
 struct Nf4Codec {
@@ -44,20 +53,21 @@ struct Nf4Codec {
                                       1.0F};
         return levels[code];
     }
-    /// Above threshold(i) comes code i + 1; at it, still code i.
+    /// Above threshold(i) comes code i + 1; at it, still code i. The CUDA kernel's literals, which are the halfway
+    /// points but for the last bit of four.
     QS_HD static float threshold(std::uint32_t lower) {
-        return static_cast<float>((static_cast<double>(level(lower)) + static_cast<double>(level(lower + 1))) / 2);
+        constexpr float thresholds[15] = {-0.84809643F, -0.6106329F,   -0.45999527F, -0.33967942F, -0.2346074F,
+                                          -0.13791174F, -0.045525018F, 0.03979015F,  0.120255254F, 0.20352125F,
+                                          0.29201376F,  0.38931254F,   0.5016634F,   0.6427869F,   0.8614784F};
+        return thresholds[lower];
     }
 
     QS_HD Scope scope() const { return {Scope::Kind::flat, block}; }
     QS_HD void extend(Extent& extent, float w) const { extent.add(w); }
     QS_HD Scale fit(const Extent& extent) const { return absmax_scale(extent.value); }
     QS_HD std::uint32_t encode(float w, const Scale& scale) const {
-        const float x = is_finite(w) ? w * scale.reciprocal : 0.0F;
-        std::uint32_t code = 0;
-        for (std::uint32_t step = 8; step > 0; step /= 2)
-            code += x > threshold(code + step - 1) ? step : 0;
-        return code;
+        const float x = finite_or_zero(w) * scale.reciprocal;
+        return thresholds_below<Nf4Codec>(x, std::make_integer_sequence<std::uint32_t, 15>{});
     }
     QS_HD float decode(std::uint32_t code, const Scale& scale) const { return level(code) * scale.decode; }
     QS_HD float position(float w, const Scale& scale) const { return w * scale.reciprocal; }
@@ -71,14 +81,13 @@ struct Fp4Codec {
 
     /// Ascending magnitudes and the codes they have; bit 3 of a code is the sign.
     QS_HD static float magnitude(std::uint32_t rank) {
-        constexpr float magnitudes[8] = {0.0F,  0.0052083334885537624F, 0.1666666716337204F, 0.25F, 0.3333333432674408F,
-                                         0.5F, 0.6666666865348816F,    1.0F};
+        constexpr float magnitudes[8] = {
+            0.0F, 0.0052083334885537624F, 0.1666666716337204F, 0.25F, 0.3333333432674408F, 0.5F, 0.6666666865348816F,
+            1.0F};
         return magnitudes[rank];
     }
-    QS_HD static std::uint32_t code_of_rank(std::uint32_t rank) {
-        constexpr std::uint8_t codes[8] = {0, 1, 6, 7, 4, 5, 2, 3};
-        return codes[rank];
-    }
+    /// 0, 1, 6, 7, 4, 5, 2, 3.
+    QS_HD static std::uint32_t code_of_rank(std::uint32_t rank) { return ((0U - (rank >> 1)) & 3U) << 1 | (rank & 1U); }
     /// Above threshold(i), as a magnitude, comes rank i + 1; at it, still rank i. The CUDA kernel's literals.
     QS_HD static float threshold(std::uint32_t lower) {
         constexpr float thresholds[7] = {0.00260417F, 0.0859375F, 0.20833333F, 0.29166667F,
@@ -86,25 +95,31 @@ struct Fp4Codec {
         return thresholds[lower];
     }
     QS_HD static float level(std::uint32_t code) {
-        constexpr float levels[8] = {0.0F,
-                                     0.0052083334885537624F,
-                                     0.6666666865348816F,
-                                     1.0F,
-                                     0.3333333432674408F,
-                                     0.5F,
-                                     0.1666666716337204F,
-                                     0.25F};
-        return code < 8 ? levels[code] : -levels[code - 8];
+        constexpr float levels[16] = {0.0F,
+                                      0.0052083334885537624F,
+                                      0.6666666865348816F,
+                                      1.0F,
+                                      0.3333333432674408F,
+                                      0.5F,
+                                      0.1666666716337204F,
+                                      0.25F,
+                                      -0.0F,
+                                      -0.0052083334885537624F,
+                                      -0.6666666865348816F,
+                                      -1.0F,
+                                      -0.3333333432674408F,
+                                      -0.5F,
+                                      -0.1666666716337204F,
+                                      -0.25F};
+        return levels[code];
     }
 
     QS_HD Scope scope() const { return {Scope::Kind::flat, block}; }
     QS_HD void extend(Extent& extent, float w) const { extent.add(w); }
     QS_HD Scale fit(const Extent& extent) const { return absmax_scale(extent.value); }
     QS_HD std::uint32_t encode(float w, const Scale& scale) const {
-        const float x = is_finite(w) ? w * scale.reciprocal : 0.0F;
-        std::uint32_t rank = 0;
-        for (std::uint32_t step = 4; step > 0; step /= 2)
-            rank += fabsf(x) > threshold(rank + step - 1) ? step : 0;
+        const float x = finite_or_zero(w) * scale.reciprocal;
+        const std::uint32_t rank = thresholds_below<Fp4Codec>(fabsf(x), std::make_integer_sequence<std::uint32_t, 7>{});
         return code_of_rank(rank) | (x < 0 ? 8U : 0U);
     }
     QS_HD float decode(std::uint32_t code, const Scale& scale) const { return level(code) * scale.decode; }

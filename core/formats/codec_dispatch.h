@@ -9,6 +9,9 @@
 #include "core/formats/ggml_basic.h"
 #include "core/formats/integer.h"
 
+/// From a spec to its block codec: `with_codec(spec, use)` calls `use(codec)`, `with_<family>_codec` compiles `use` for
+/// one family only. The CPU's tensor codecs and the CUDA kernels both come through here. Throws Error for an id that
+/// has none.
 namespace qs {
 
 /// The scope that an integer or fp8 spec names.
@@ -33,46 +36,74 @@ auto with_int_codec(const FormatSpec& spec, int bits, Use&& use) {
     return use(make_int_codec<SymmetricIntCodec>(spec, bits));
 }
 
-/// Calls `use(codec)` with the block codec of a spec. One call for the CPU's codecs, the CUDA kernels and the tests.
-/// Throws Error for an id that has none.
+[[noreturn]] inline void no_block_codec(const FormatSpec& spec) {
+    throw Error("format " + spec.id, "has no block codec");
+}
+
 template <class Use>
-auto with_codec(const FormatSpec& spec, Use&& use) {
-    const std::string& id = spec.id;
-    if (id == "fp32")
+auto with_floating_codec(const FormatSpec& spec, Use&& use) {
+    if (spec.id == "fp32")
         return use(Fp32Codec{});
-    if (id == "fp16")
+    if (spec.id == "fp16")
         return use(Fp16Codec{});
-    if (id == "bf16")
+    if (spec.id == "bf16")
         return use(Bf16Codec{});
-    if (id == "tf32")
+    if (spec.id == "tf32")
         return use(Tf32Codec{});
-    if (id == "fp8_e4m3")
+    if (spec.id == "fp8_e4m3")
         return use(Fp8Codec<E4M3>{scope_of(spec, "scale")});
-    if (id == "fp8_e5m2")
+    if (spec.id == "fp8_e5m2")
         return use(Fp8Codec<E5M2>{scope_of(spec, "scale")});
-    if (id == "int8")
+    no_block_codec(spec);
+}
+
+template <class Use>
+auto with_integer_codec(const FormatSpec& spec, Use&& use) {
+    if (spec.id == "int8")
         return with_int_codec(spec, 8, use);
-    if (id == "int4")
+    if (spec.id == "int4")
         return with_int_codec(spec, 4, use);
-    if (id == "llm_int8") {
+    if (spec.id == "llm_int8") {
         const auto threshold = static_cast<float>(spec.real("threshold"));
         return use(LlmInt8Codec{threshold > 0 ? threshold : std::numeric_limits<float>::infinity()});
     }
-    if (id == "nf4")
+    no_block_codec(spec);
+}
+
+template <class Use>
+auto with_bitsandbytes_codec(const FormatSpec& spec, Use&& use) {
+    if (spec.id == "nf4")
         return use(Nf4Codec{static_cast<std::uint64_t>(spec.integer("block"))});
-    if (id == "fp4")
+    if (spec.id == "fp4")
         return use(Fp4Codec{static_cast<std::uint64_t>(spec.integer("block"))});
-    if (id == "q4_0")
+    no_block_codec(spec);
+}
+
+template <class Use>
+auto with_ggml_basic_codec(const FormatSpec& spec, Use&& use) {
+    if (spec.id == "q4_0")
         return use(Q4_0Codec{});
-    if (id == "q4_1")
+    if (spec.id == "q4_1")
         return use(Q4_1Codec{});
-    if (id == "q5_0")
+    if (spec.id == "q5_0")
         return use(Q5_0Codec{});
-    if (id == "q5_1")
+    if (spec.id == "q5_1")
         return use(Q5_1Codec{});
-    if (id == "q8_0")
+    if (spec.id == "q8_0")
         return use(Q8_0Codec{});
-    throw Error("format " + id, "has no block codec");
+    no_block_codec(spec);
+}
+
+template <class Use>
+auto with_codec(const FormatSpec& spec, Use&& use) {
+    const std::string& id = spec.id;
+    if (id == "int8" || id == "int4" || id == "llm_int8")
+        return with_integer_codec(spec, use);
+    if (id == "nf4" || id == "fp4")
+        return with_bitsandbytes_codec(spec, use);
+    if (id.starts_with("q"))
+        return with_ggml_basic_codec(spec, use);
+    return with_floating_codec(spec, use);
 }
 
 } // namespace qs

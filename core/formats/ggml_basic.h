@@ -23,7 +23,9 @@ struct GgmlScale {
     QS_HD float d() const { return fp16_to_float(stored); }
 };
 
-QS_HD inline GgmlScale ggml_scale(float d) { return {d != 0 ? 1.0F / d : 0.0F, float_to_fp16(d)}; }
+QS_HD inline GgmlScale ggml_scale(float d) {
+    return {d != 0 ? 1.0F / d : 0.0F, float_to_fp16(d)};
+}
 
 /// q4_0 and q5_0: d·(q − half), d = extreme / −half.
 template <int bits>
@@ -37,7 +39,7 @@ struct GgmlSymmetricCodec {
     QS_HD void extend(Extent& extent, float w) const { extent.add(w); }
     QS_HD Scale fit(const Extent& extent) const { return ggml_scale(extent.value / -half); }
     QS_HD std::uint32_t encode(float w, const Scale& scale) const {
-        const float x = is_finite(w) ? w * scale.reciprocal : 0.0F;
+        const float x = finite_or_zero(w) * scale.reciprocal;
         const std::uint32_t q = truncated_byte(x + (half + 0.5F));
         return q < code_count ? q : code_count - 1;
     }
@@ -67,7 +69,7 @@ struct GgmlAffineCodec {
         return {ggml_scale((max - min) / last), min, float_to_fp16(min)};
     }
     QS_HD std::uint32_t encode(float w, const Scale& scale) const {
-        const float x = is_finite(w) ? w : 0.0F;
+        const float x = finite_or_zero(w);
         const std::uint32_t q = truncated_byte((x - scale.min) * scale.d.reciprocal + 0.5F);
         return q < code_count ? q : code_count - 1;
     }
@@ -90,8 +92,9 @@ struct Q8_0Codec {
     QS_HD void extend(Extent& extent, float w) const { extent.add(w); }
     QS_HD Scale fit(const Extent& extent) const { return ggml_scale(extent.value / 127.0F); }
     QS_HD std::uint32_t encode(float w, const Scale& scale) const {
-        const float x = is_finite(w) ? w * scale.reciprocal : 0.0F;
-        return (truncated_byte(roundf(x)) + 128U) & 0xFFU;
+        const float x = finite_or_zero(w) * scale.reciprocal;
+        // Halves away from zero: the float before 0.5 does not lift what lies below a half.
+        return (truncated_byte(x + copysignf(0.49999997F, x)) + 128U) & 0xFFU;
     }
     QS_HD float decode(std::uint32_t code, const Scale& scale) const {
         return (static_cast<float>(code) - 128.0F) * scale.d();
@@ -162,7 +165,8 @@ struct GgmlLayout<GgmlSymmetricCodec<bits>> {
     }
     QS_HD static float value(const std::uint8_t* block, std::uint32_t j) {
         const GgmlScale scale{0, half_at(block)};
-        const std::uint32_t code = bits == 4 ? nibble_at(block + 2, j) : nibble_at(block + 6, j) | fifth_bit_at(block + 2, j);
+        const std::uint32_t code =
+            bits == 4 ? nibble_at(block + 2, j) : nibble_at(block + 6, j) | fifth_bit_at(block + 2, j);
         return GgmlSymmetricCodec<bits>{}.decode(code, scale);
     }
 };
@@ -182,7 +186,8 @@ struct GgmlLayout<GgmlAffineCodec<bits>> {
     }
     QS_HD static float value(const std::uint8_t* block, std::uint32_t j) {
         const typename GgmlAffineCodec<bits>::Scale scale{{0, half_at(block)}, 0, half_at(block + 2)};
-        const std::uint32_t code = bits == 4 ? nibble_at(block + 4, j) : nibble_at(block + 8, j) | fifth_bit_at(block + 4, j);
+        const std::uint32_t code =
+            bits == 4 ? nibble_at(block + 4, j) : nibble_at(block + 8, j) | fifth_bit_at(block + 4, j);
         return GgmlAffineCodec<bits>{}.decode(code, scale);
     }
 };

@@ -33,8 +33,8 @@ struct SymmetricIntCodec {
         return {stored_scale(extent.value / (half_range() - 1), half_scales)};
     }
     QS_HD std::uint32_t encode(float w, const Scale& scale) const {
-        const float q = is_finite(w) ? rintf(w / scale.scale) : 0.0F;
-        return static_cast<std::uint32_t>(clamp(q, -half_range(), half_range() - 1) + half_range());
+        const float q = finite_or_zero(w) / scale.scale;
+        return static_cast<std::uint32_t>(nearest_even(clamp(q, -half_range(), half_range() - 1)) + half_range());
     }
     QS_HD float decode(std::uint32_t code, const Scale& scale) const {
         return (static_cast<float>(code) - half_range()) * scale.scale;
@@ -58,24 +58,29 @@ struct AffineIntCodec {
     QS_HD void extend(Extent& extent, float w) const { extent.add(w); }
     QS_HD Scale fit(const Extent& extent) const {
         const float low = extent.min < 0 ? extent.min : 0.0F, high = extent.max > 0 ? extent.max : 0.0F;
-        const float scale = stored_scale((high - low) / last(), half_scales);
-        return {scale, clamp(rintf(-low / scale), 0.0F, last())};
+        const float scale = stored_scale(step(low, high), half_scales);
+        return {scale, nearest_even(clamp(-low / scale, 0.0F, last()))};
     }
     QS_HD std::uint32_t encode(float w, const Scale& scale) const {
-        const float q = is_finite(w) ? rintf(w / scale.scale) : 0.0F;
-        return static_cast<std::uint32_t>(clamp(q + scale.zero, 0.0F, last()));
+        const float q = finite_or_zero(w) / scale.scale;
+        return static_cast<std::uint32_t>(clamp(nearest_even(clamp(q, -last(), last())) + scale.zero, 0.0F, last()));
     }
     QS_HD float decode(std::uint32_t code, const Scale& scale) const {
         return (static_cast<float>(code) - scale.zero) * scale.scale;
     }
     /// −1 is code 0, +1 the last code.
-    QS_HD float position(float w, const Scale& scale) const {
-        return 2 * (w / scale.scale + scale.zero) / last() - 1;
+    QS_HD float position(float w, const Scale& scale) const { return 2 * (w / scale.scale + scale.zero) / last() - 1; }
+
+private:
+    /// (high − low) / (2ⁿ − 1), through halves where the range itself overflows.
+    QS_HD float step(float low, float high) const {
+        const float range = high - low;
+        return is_finite(range) ? range / last() : (high / 2 - low / 2) / last() * 2;
     }
 };
 
-/// The weights of bitsandbytes' LLM.int8(): rows of float16, scaled by their absmax; entries from `threshold` on are not
-/// part of the scale (infinite: no threshold).
+/// The weights of bitsandbytes' LLM.int8(): rows scaled by their absmax; entries from `threshold` on are not part of
+/// the scale (infinite: no threshold), and the tensor codec keeps their columns in float16.
 struct LlmInt8Codec {
     static constexpr std::uint32_t code_count = 256;
     /// 1/127 as the reference's dequantization kernel has it.
@@ -87,22 +92,24 @@ struct LlmInt8Codec {
     float threshold;
 
     QS_HD Scope scope() const { return {Scope::Kind::row, 0}; }
+    /// A weight as its outlier column keeps it.
     QS_HD static float half(float w) { return fp16_to_float(float_to_fp16(w)); }
-    QS_HD bool is_outlier(float w) const { return fabsf(half(w)) >= threshold; }
+    QS_HD bool is_outlier(float w) const { return fabsf(w) >= threshold && is_finite(w); }
     QS_HD void extend(Extent& extent, float w) const {
         if (!is_outlier(w))
-            extent.add(half(w));
+            extent.add(w);
     }
     QS_HD Scale fit(const Extent& extent) const { return {extent.value}; }
     QS_HD std::uint32_t encode(float w, const Scale& scale) const {
-        const bool kept = scale.absmax > 0 && is_finite(half(w)) && !is_outlier(w);
-        const float q = kept ? rintf(half(w) * (127.0F / scale.absmax)) : 0.0F;
-        return static_cast<std::uint32_t>(clamp(q, -128.0F, 127.0F) + 128.0F);
+        // Infinite for rows of zeros and of subnormals, whose codes the reference's cast to int8 makes 0.
+        const float factor = 127.0F / scale.absmax;
+        const float q = (is_outlier(w) ? 0.0F : finite_or_zero(w)) * finite_or_zero(factor);
+        return static_cast<std::uint32_t>(nearest_even(clamp(q, -128.0F, 127.0F)) + 128.0F);
     }
     QS_HD float decode(std::uint32_t code, const Scale& scale) const {
         return (static_cast<float>(code) - 128.0F) * scale.absmax * one_127th;
     }
-    QS_HD float position(float w, const Scale& scale) const { return scale.absmax > 0 ? half(w) / scale.absmax : 0.0F; }
+    QS_HD float position(float w, const Scale& scale) const { return scale.absmax > 0 ? w / scale.absmax : 0.0F; }
 };
 
 } // namespace qs

@@ -32,7 +32,7 @@ struct Format {
     std::string scale;                  ///< what the scale is and where it is stored, in words
     std::string source;                 ///< where the definition comes from
     std::string bit_exact_with;         ///< the reference whose bytes are reproduced; empty if none
-    std::string ecosystem;              ///< who leaves what in 16 bits: "bitsandbytes", "ggml", "float", "integer"
+    std::string ecosystem;              ///< who leaves what in 16 bits: "bitsandbytes", "ggml", "float" (nothing), "fp8", "integer"
     /// Weights per block for these parameters; 1 where there is no block, 0 where it is a row or a whole tensor.
     std::size_t (*block)(const FormatSpec&);
     /// Stored bits per weight for a large matrix of 4096 columns (what menus and tables show).

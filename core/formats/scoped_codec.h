@@ -24,7 +24,8 @@ public:
     ScopedCodec(const Codec& codec, const TensorShape& shape) : codec_(codec), shape_(shape) {
         const Scope scope = codec.scope();
         kind_ = scope.kind;
-        size_ = scope.size == 0 ? shape.columns : std::min(scope.size, kind_ == Scope::Kind::row ? shape.columns : scope.size);
+        size_ = scope.size == 0 ? shape.columns
+                                : std::min(scope.size, kind_ == Scope::Kind::row ? shape.columns : scope.size);
         if (kind_ == Scope::Kind::tensor)
             size_ = std::max<std::uint64_t>(shape.count(), 1);
         scanned_ = kind_ == Scope::Kind::tensor || (kind_ == Scope::Kind::row && size_ > longest_row_at_once);
@@ -33,7 +34,7 @@ public:
     }
 
     std::uint64_t next_cut(std::uint64_t element) const override {
-        if (kind_ == Scope::Kind::element || scanned_)
+        if (kind_ == Scope::Kind::element || scanned_ || element >= shape_.count())
             return std::min(element, shape_.count());
         if (kind_ == Scope::Kind::flat)
             return std::min((element + size_ - 1) / size_ * size_, shape_.count());
@@ -63,13 +64,8 @@ public:
         for_each_scope(begin, count, [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
             const std::uint64_t offset = from - begin;
             const Scale scale = scale_of(scope, weights + offset, length);
-            for (std::size_t i = 0; i < length; ++i) {
-                const std::uint32_t code = codec_.encode(weights[offset + i], scale);
-                if (codes != nullptr)
-                    codes[offset + i] = static_cast<std::uint16_t>(code);
-                if (decoded != nullptr)
-                    decoded[offset + i] = codec_.decode(code, scale);
-            }
+            run(weights + offset, length, scale, codes == nullptr ? nullptr : codes + offset,
+                decoded == nullptr ? nullptr : decoded + offset);
         });
     }
 
@@ -93,10 +89,14 @@ protected:
         if (shape_.count() == 0)
             return 0;
         switch (kind_) {
-        case Scope::Kind::element: return 0;
-        case Scope::Kind::tensor: return 1;
-        case Scope::Kind::flat: return (shape_.count() + size_ - 1) / size_;
-        case Scope::Kind::row: break;
+        case Scope::Kind::element:
+            return 0;
+        case Scope::Kind::tensor:
+            return 1;
+        case Scope::Kind::flat:
+            return (shape_.count() + size_ - 1) / size_;
+        case Scope::Kind::row:
+            break;
         }
         return shape_.rows * groups_per_row();
     }
@@ -107,10 +107,18 @@ protected:
     }
 
     Extent extent_of(const float* weights, std::size_t length) const {
-        Extent extent;
-        for (std::size_t i = 0; i < length; ++i)
-            codec_.extend(extent, weights[i]);
-        return extent;
+        constexpr std::size_t lanes = Extent::any_order ? 4 : 1;
+        const Codec codec = codec_;
+        Extent lane[lanes];
+        std::size_t i = 0;
+        for (; i + lanes <= length; i += lanes)
+            for (std::size_t k = 0; k < lanes; ++k)
+                codec.extend(lane[k], weights[i + k]);
+        for (; i < length; ++i)
+            codec.extend(lane[0], weights[i]);
+        for (std::size_t k = 1; k < lanes; ++k)
+            lane[0].merge(lane[k]);
+        return lane[0];
     }
 
     /// Calls visit(scope, first element, length) for the scopes, or the parts of scopes, in a range.
@@ -141,6 +149,22 @@ protected:
     }
 
 private:
+    /// Encodes a run of weights, then decodes it: loops that a compiler turns into vectors each by itself.
+    void run(const float* weights, std::size_t count, const Scale& scale, std::uint16_t* codes, float* decoded) const {
+        constexpr std::size_t at_once = 256;
+        const Codec codec = codec_;
+        std::uint32_t encoded[at_once];
+        for (std::size_t begin = 0; begin < count; begin += at_once) {
+            const std::size_t length = std::min(at_once, count - begin);
+            for (std::size_t i = 0; i < length; ++i)
+                encoded[i] = codec.encode(weights[begin + i], scale);
+            for (std::size_t i = 0; codes != nullptr && i < length; ++i)
+                codes[begin + i] = static_cast<std::uint16_t>(encoded[i]);
+            for (std::size_t i = 0; decoded != nullptr && i < length; ++i)
+                decoded[begin + i] = codec.decode(encoded[i], scale);
+        }
+    }
+
     std::uint64_t groups_per_row() const { return (shape_.columns + size_ - 1) / size_; }
 
     struct ScopeAt {
@@ -149,13 +173,15 @@ private:
     ScopeAt scope_at(std::uint64_t element) const {
         switch (kind_) {
         case Scope::Kind::element:
-        case Scope::Kind::tensor: return {0, shape_.count()};
-        case Scope::Kind::flat: return {element / size_, std::min((element / size_ + 1) * size_, shape_.count())};
-        case Scope::Kind::row: break;
+        case Scope::Kind::tensor:
+            return {0, shape_.count()};
+        case Scope::Kind::flat:
+            return {element / size_, std::min((element / size_ + 1) * size_, shape_.count())};
+        case Scope::Kind::row:
+            break;
         }
         const std::uint64_t row = element / shape_.columns, group = element % shape_.columns / size_;
-        return {row * groups_per_row() + group,
-                row * shape_.columns + std::min((group + 1) * size_, shape_.columns)};
+        return {row * groups_per_row() + group, row * shape_.columns + std::min((group + 1) * size_, shape_.columns)};
     }
 
     Codec codec_;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
+#include <numeric>
 
 #include "core/base/half.h"
 
@@ -24,6 +24,11 @@ void ErrorSums::merge(const ErrorSums& later) {
 
 void TensorCodec::scan(const float*, std::uint64_t, std::size_t) {}
 
+std::size_t TensorCodec::evaluate_bf16(const std::uint16_t*, std::uint64_t, std::size_t, ErrorSums&,
+                                       std::uint64_t*) const {
+    return 0;
+}
+
 void TensorCodec::normalise(const float* weights, std::uint64_t, std::size_t count, float* position) const {
     std::copy_n(weights, count, position);
 }
@@ -36,19 +41,19 @@ constexpr std::size_t lanes = 8;
 
 struct LaneSums {
     std::array<double, lanes> w2{}, v2{}, d2{}, d{};
-    std::uint64_t count = 0;
-    double max_abs = 0;
+    std::array<double, lanes> max_abs{};
+    std::array<std::uint64_t, lanes> count{};
 
     void add(float weight, float value, std::size_t lane) {
         // A difference of finite numbers; everything else adds nothing.
         const bool finite = is_finite(weight) && is_finite(value);
         const double w = finite ? weight : 0.0F, v = finite ? value : 0.0F, difference = v - w;
-        count += finite;
+        count[lane] += finite ? 1 : 0;
         w2[lane] += w * w;
         v2[lane] += v * v;
         d2[lane] += difference * difference;
         d[lane] += difference;
-        max_abs = std::max(max_abs, std::abs(difference));
+        max_abs[lane] = std::abs(difference) > max_abs[lane] ? std::abs(difference) : max_abs[lane];
     }
 };
 
@@ -71,15 +76,17 @@ void add_errors(const float* weights, const float* decoded, std::uint64_t begin,
             lane.add(weights[i + k], decoded[i + k], k);
     for (; i < count; ++i)
         lane.add(weights[i], decoded[i], i % lanes);
-    sums.count += lane.count;
-    sums.nonfinite += count - lane.count;
+    const std::uint64_t finite = std::accumulate(lane.count.begin(), lane.count.end(), std::uint64_t{0});
+    const double max_abs = *std::max_element(lane.max_abs.begin(), lane.max_abs.end());
+    sums.count += finite;
+    sums.nonfinite += count - finite;
     sums.sum_w2 += total(lane.w2);
     sums.sum_v2 += total(lane.v2);
     sums.sum_d2 += total(lane.d2);
     sums.sum_d += total(lane.d);
-    if (lane.max_abs > sums.max_abs) {
-        sums.max_abs = lane.max_abs;
-        sums.max_index = begin + first_with_error(weights, decoded, count, lane.max_abs);
+    if (max_abs > sums.max_abs) {
+        sums.max_abs = max_abs;
+        sums.max_index = begin + first_with_error(weights, decoded, count, max_abs);
     }
 }
 

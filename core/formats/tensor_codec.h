@@ -77,6 +77,14 @@ public:
     virtual void evaluate(const float* weights, std::uint64_t begin, std::size_t count, ErrorSums& sums,
                           std::uint64_t* usage) const;
 
+    /// A fast evaluate() over stored bfloat16 words, for the whole blocks from `begin` on: takes as many as it can and
+    /// returns how many weights those are, 0 where the format has no such form for this tensor. What it leaves goes
+    /// through evaluate(). Usage is the same; sums may be rounded otherwise, by less than 1e-9 of themselves.
+    virtual std::size_t evaluate_bf16(const std::uint16_t* words, std::uint64_t begin, std::size_t count,
+                                      ErrorSums& sums, std::uint64_t* usage) const;
+    /// Whether evaluate_bf16() takes blocks of this tensor.
+    virtual bool has_bf16_form() const { return false; }
+
     /// Distinct codes, each below this number; 0 where codes are not counted (fp32, tf32).
     virtual std::size_t code_count() const = 0;
 

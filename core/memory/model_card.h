@@ -45,7 +45,7 @@ struct ModelCard {
     std::vector<WeightGroup> weights;
 };
 
-/// Built-in cards (resources/cards), nominal ones first.
+/// Built-in cards (resources/model_cards.json), nominal ones first.
 const std::vector<ModelCard>& model_cards();
 /// Throws Error naming the id and the nearest known ones. Ids are matched without regard to case.
 const ModelCard& model_card(const std::string& id);

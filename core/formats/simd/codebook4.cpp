@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <span>
+#include <vector>
 
 #include "core/base/half.h"
 #include "core/formats/bitsandbytes.h"
@@ -12,6 +13,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/formats/simd/codebook4.cpp"
 #include <hwy/foreach_target.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 // One definition for all targets.
@@ -165,6 +167,10 @@ VD add_to(VD sum, VF part) {
 /// The four sums of ErrorSums, in the lanes of float64 vectors.
 class Sums {
 public:
+    // Written out: GCC compiles implicit constructors for the base target.
+    Sums() : d2_(hn::Zero(F32())), d_(d2_), v2_(d2_), w2_(d2_), total_d2_(hn::Zero(F64())), total_d_(total_d2_),
+             total_v2_(total_d2_), total_w2_(total_d2_) {}
+
     void add(VF w, VF v) {
         const VF d = hn::Sub(v, w);
         d2_ = hn::MulAdd(d, d, d2_);
@@ -193,8 +199,8 @@ public:
 private:
     static double total(VD lanes) { return hn::GetLane(hn::SumOfLanes(F64(), lanes)); }
 
-    VF d2_ = hn::Zero(F32()), d_ = d2_, v2_ = d2_, w2_ = d2_;
-    VD total_d2_ = hn::Zero(F64()), total_d_ = total_d2_, total_v2_ = total_d2_, total_w2_ = total_d2_;
+    VF d2_, d_, v2_, w2_;
+    VD total_d2_, total_d_, total_v2_, total_w2_;
 };
 
 using U64 = hn::Repartition<std::uint64_t, F32>;
@@ -203,6 +209,8 @@ using U64 = hn::Repartition<std::uint64_t, F32>;
 /// those into counters.
 class Usage {
 public:
+    Usage() : fields_(hn::Zero(U64())), even_(fields_), odd_(fields_) {}
+
     void add(VI rank) {
         const U64 u;
         const auto bits = hn::ShiftLeft<2>(hn::BitCast(u, rank));
@@ -244,7 +252,7 @@ private:
         emptied_ = 0;
     }
 
-    Fields fields_ = hn::Zero(U64()), even_ = fields_, odd_ = fields_;
+    Fields fields_, even_, odd_;
     unsigned vectors_ = 0, emptied_ = 0;
     std::array<std::uint64_t, 16> counts_{};
 };
@@ -395,7 +403,32 @@ CellTable make_table(const Axis& axis) {
     return table;
 }
 
-const CellTable& table_of(Codebook4 codebook);
+Axis nf4_axis() {
+    Axis axis{{}, {}, {}, false};
+    for (std::uint32_t code = 0; code < Nf4Codec::code_count; ++code) {
+        axis.levels.push_back(Nf4Codec::level(code));
+        axis.codes.push_back(static_cast<std::uint8_t>(code));
+        if (code > 0)
+            axis.thresholds.push_back(Nf4Codec::threshold(code - 1));
+    }
+    return axis;
+}
+
+Axis fp4_axis() {
+    Axis axis{{}, {}, {}, true};
+    for (std::uint32_t rank = 0; rank < Fp4Codec::code_count / 2; ++rank) {
+        axis.levels.push_back(Fp4Codec::magnitude(rank));
+        axis.codes.push_back(static_cast<std::uint8_t>(Fp4Codec::code_of_rank(rank)));
+        if (rank > 0)
+            axis.thresholds.push_back(Fp4Codec::threshold(rank - 1));
+    }
+    return axis;
+}
+
+const CellTable& table_of(Codebook4 codebook) {
+    static const CellTable nf4 = make_table(nf4_axis()), fp4 = make_table(fp4_axis());
+    return codebook == Codebook4::nf4 ? nf4 : fp4;
+}
 
 } // namespace
 

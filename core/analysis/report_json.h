@@ -1,0 +1,23 @@
+#pragma once
+
+#include "core/analysis/pipeline.h"
+#include "core/base/json_number.h"
+
+namespace qs {
+
+/// The fields of PRODUCT.md section 8 for what was measured.
+Json statistics_json(const Statistics& statistics);
+/// The result fields, without `format`; beside them `fallback` (null or the spec that was used instead), `nonfinite`
+/// (pairs left out of the sums) and `flagged` (whether there were any).
+Json result_json(const FormatResult& result);
+/// `name`, `shape`, `role`, `layer`, `dtype`, `bytes`, `file` of a tensor.
+Json tensor_json(const Checkpoint& checkpoint, const TensorInfo& tensor);
+
+/// `tensors`, `model`, `layers`, `roles` and `skipped` of `analyze`, in this order.
+Json analysis_json(const Checkpoint& checkpoint, const std::vector<FormatSpec>& specs,
+                   const std::vector<TensorReport>& reports, const std::vector<SkippedTensor>& skipped);
+
+/// One row a tensor and format, with a line of names: the fields of the JSON; text is quoted as RFC 4180 says.
+std::string analysis_csv(const Checkpoint& checkpoint, const std::vector<TensorReport>& reports);
+
+} // namespace qs

@@ -1,0 +1,151 @@
+#include "core/formats/bitsandbytes.h"
+
+#include <numeric>
+
+#include "core/formats/codec_dispatch.h"
+#include "core/formats/dynamic_map.h"
+#include "core/formats/scoped_codec.h"
+#include "core/formats/simd/codebook4.h"
+
+namespace qs {
+
+namespace {
+
+Codebook codebook_of(const Nf4Codec&) {
+    Codebook codebook;
+    for (std::uint32_t code = 0; code < 16; ++code) {
+        codebook.levels.push_back({code, Nf4Codec::level(code)});
+        if (code > 0)
+            codebook.boundaries.push_back(Nf4Codec::threshold(code - 1));
+    }
+    return codebook;
+}
+
+Codebook codebook_of(const Fp4Codec&) {
+    Codebook codebook;
+    for (int rank = 7; rank >= 0; --rank) {
+        const std::uint32_t code = Fp4Codec::code_of_rank(static_cast<std::uint32_t>(rank)) | 8;
+        codebook.levels.push_back({code, Fp4Codec::level(code)});
+        codebook.boundaries.push_back(rank > 0 ? -Fp4Codec::threshold(static_cast<std::uint32_t>(rank) - 1) : 0.0);
+    }
+    for (std::uint32_t rank = 0; rank < 8; ++rank) {
+        const std::uint32_t code = Fp4Codec::code_of_rank(rank);
+        codebook.levels.push_back({code, Fp4Codec::level(code)});
+        if (rank > 0)
+            codebook.boundaries.push_back(Fp4Codec::threshold(rank - 1));
+    }
+    return codebook;
+}
+
+/// Two codes a byte, the first in the high nibble.
+std::vector<std::uint8_t> packed(const std::vector<std::uint16_t>& codes) {
+    std::vector<std::uint8_t> bytes((codes.size() + 1) / 2);
+    for (std::size_t i = 0; i < codes.size(); ++i)
+        bytes[i / 2] = static_cast<std::uint8_t>(bytes[i / 2] | codes[i] << (i % 2 == 0 ? 4 : 0));
+    return bytes;
+}
+
+template <class Codec>
+class FourBitTensorCodec : public ScopedCodec<Codec> {
+public:
+    using ScopedCodec<Codec>::ScopedCodec;
+
+    double stored_bits() const override { return this->packed_bits() + 32.0 * static_cast<double>(this->scopes()); }
+
+    std::optional<Codebook> codebook() const override { return codebook_of(this->codec()); }
+
+    bool has_bf16_form() const override { return this->shape().count() >= simd::codebook4_from; }
+
+    std::size_t evaluate_bf16(const std::uint16_t* words, std::uint64_t begin, std::size_t count, ErrorSums& sums,
+                              std::uint64_t* usage) const override {
+        const auto codebook = std::is_same_v<Codec, Nf4Codec> ? simd::Codebook4::nf4 : simd::Codebook4::fp4;
+        const float* absmax = decode_absmax();
+        const std::uint64_t block = this->codec().block;
+        return simd::evaluate_codebook4(codebook, words, begin, count, static_cast<std::size_t>(block),
+                                        absmax == nullptr ? nullptr : absmax + begin / block, sums, usage);
+    }
+
+    std::vector<StoredArray> store(const float* weights) const override {
+        const auto all = this->encode_all(weights);
+        std::vector<float> absmax;
+        for (const auto& scale : all.scales)
+            absmax.push_back(scale.decode);
+        return {stored_array("weight.u8", packed(all.codes)), stored_array("absmax.f32", absmax)};
+    }
+
+protected:
+    /// What each block is decoded with, where it is not its absmax.
+    virtual const float* decode_absmax() const { return nullptr; }
+
+    /// Two codes a byte: an odd count leaves a nibble unused.
+    double packed_bits() const { return 8.0 * static_cast<double>((this->shape().count() + 1) / 2); }
+};
+
+/// Double quantization: the absmax of the blocks, less their mean, go through the 8-bit dynamic map in blocks of 256.
+template <class Codec>
+class DoubleQuantTensorCodec final : public FourBitTensorCodec<Codec> {
+public:
+    using Scale = typename Codec::Scale;
+
+    using FourBitTensorCodec<Codec>::FourBitTensorCodec;
+
+    bool needs_scan() const override { return true; }
+
+    void scan(const float* weights, std::uint64_t begin, std::size_t count) override {
+        this->for_each_scope(begin, count, [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
+            blocks().at(static_cast<std::size_t>(scope)) = this->extent_of(weights + (from - begin), length).value;
+        });
+    }
+
+    void finish_scan() override {
+        const std::vector<float>& absmax = blocks();
+        const double sum = std::accumulate(absmax.begin(), absmax.end(), 0.0);
+        offset_ = absmax.empty() ? 0.0F : static_cast<float>(sum / static_cast<double>(absmax.size()));
+        nested_ = quantize_nested(absmax, offset_);
+    }
+
+    double stored_bits() const override {
+        const auto blocks = static_cast<double>(this->scopes());
+        const auto nested = static_cast<double>((this->scopes() + NestedAbsmax::block - 1) / NestedAbsmax::block);
+        return this->packed_bits() + 8 * blocks + 32 * nested + 32;
+    }
+
+    std::vector<StoredArray> store(const float* weights) const override {
+        const auto all = this->encode_all(weights);
+        return {stored_array("weight.u8", packed(all.codes)), stored_array("absmax.u8", nested_.codes),
+                stored_array("nested_absmax.f32", nested_.scales),
+                stored_array("offset.f32", std::vector<float>{offset_})};
+    }
+
+protected:
+    const float* decode_absmax() const override { return nested_.decoded.data(); }
+
+    Scale scale_of(std::uint64_t scope, const float* weights, std::size_t length) const override {
+        Scale scale = this->codec().fit(this->extent_of(weights, length));
+        scale.decode = nested_.decoded[static_cast<std::size_t>(scope)];
+        return scale;
+    }
+
+private:
+    std::vector<float>& blocks() {
+        std::call_once(sized_, [&] { absmax_.resize(static_cast<std::size_t>(this->scopes())); });
+        return absmax_;
+    }
+
+    std::once_flag sized_;
+    std::vector<float> absmax_;
+    float offset_ = 0;
+    NestedAbsmax nested_;
+};
+
+} // namespace
+
+std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const TensorShape& shape) {
+    return with_bitsandbytes_codec(spec, [&]<class Codec>(const Codec& codec) -> std::unique_ptr<TensorCodec> {
+        if (spec.flag("dq"))
+            return std::make_unique<DoubleQuantTensorCodec<Codec>>(codec, shape);
+        return std::make_unique<FourBitTensorCodec<Codec>>(codec, shape);
+    });
+}
+
+} // namespace qs

@@ -1,0 +1,86 @@
+#include "core/formats/floating.h"
+
+#include "core/formats/codec_dispatch.h"
+#include "core/formats/scoped_codec.h"
+
+namespace qs {
+
+namespace {
+
+/// fp32, fp16, bf16, tf32: nothing is stored but the codes.
+template <class Codec, class Word>
+class ElementTensorCodec final : public ScopedCodec<Codec> {
+public:
+    using ScopedCodec<Codec>::ScopedCodec;
+
+    double stored_bits() const override { return static_cast<double>(this->shape().count()) * 8 * sizeof(Word); }
+
+    std::vector<StoredArray> store(const float* weights) const override {
+        std::vector<Word> words;
+        for (std::uint64_t i = 0; i < this->shape().count(); ++i)
+            words.push_back(static_cast<Word>(this->codec().encode(weights[i], {})));
+        return {stored_array("codes.u" + std::to_string(8 * sizeof(Word)), words)};
+    }
+};
+
+/// The finite codes of an 8-bit float in the order of their values, with the halfway points between them.
+template <class Kind>
+Codebook fp8_codebook() {
+    Codebook codebook;
+    for (std::uint32_t code = 0; code < 256; ++code)
+        if (const float value = fp8_to_float<Kind>(static_cast<std::uint8_t>(code)); is_finite(value))
+            codebook.levels.push_back({code, value / static_cast<double>(Kind::largest)});
+    // −0 (code 128) comes before +0.
+    std::stable_sort(codebook.levels.begin(), codebook.levels.end(), [](const Level& a, const Level& b) {
+        return a.value < b.value || (a.value == b.value && a.code > b.code);
+    });
+    for (std::size_t i = 1; i < codebook.levels.size(); ++i)
+        codebook.boundaries.push_back((codebook.levels[i - 1].value + codebook.levels[i].value) / 2);
+    return codebook;
+}
+
+template <class Kind>
+class Fp8TensorCodec final : public ScopedCodec<Fp8Codec<Kind>> {
+public:
+    using ScopedCodec<Fp8Codec<Kind>>::ScopedCodec;
+
+    double stored_bits() const override {
+        return 8.0 * static_cast<double>(this->shape().count()) + 32.0 * static_cast<double>(this->scopes());
+    }
+
+    std::optional<Codebook> codebook() const override { return fp8_codebook<Kind>(); }
+
+    std::vector<StoredArray> store(const float* weights) const override {
+        const auto all = this->encode_all(weights);
+        std::vector<float> scales;
+        for (const auto& scale : all.scales)
+            scales.push_back(scale.scale);
+        return {stored_array("codes.u8", std::vector<std::uint8_t>(all.codes.begin(), all.codes.end())),
+                stored_array("scales.f32", scales)};
+    }
+};
+
+std::unique_ptr<TensorCodec> bind(const Fp32Codec& codec, const TensorShape& shape) {
+    return std::make_unique<ElementTensorCodec<Fp32Codec, std::uint32_t>>(codec, shape);
+}
+std::unique_ptr<TensorCodec> bind(const Tf32Codec& codec, const TensorShape& shape) {
+    return std::make_unique<ElementTensorCodec<Tf32Codec, std::uint32_t>>(codec, shape);
+}
+std::unique_ptr<TensorCodec> bind(const Fp16Codec& codec, const TensorShape& shape) {
+    return std::make_unique<ElementTensorCodec<Fp16Codec, std::uint16_t>>(codec, shape);
+}
+std::unique_ptr<TensorCodec> bind(const Bf16Codec& codec, const TensorShape& shape) {
+    return std::make_unique<ElementTensorCodec<Bf16Codec, std::uint16_t>>(codec, shape);
+}
+template <class Kind>
+std::unique_ptr<TensorCodec> bind(const Fp8Codec<Kind>& codec, const TensorShape& shape) {
+    return std::make_unique<Fp8TensorCodec<Kind>>(codec, shape);
+}
+
+} // namespace
+
+std::unique_ptr<TensorCodec> bind_floating(const FormatSpec& spec, const TensorShape& shape) {
+    return with_floating_codec(spec, [&](const auto& codec) { return bind(codec, shape); });
+}
+
+} // namespace qs

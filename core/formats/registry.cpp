@@ -1,0 +1,353 @@
+#include "core/formats/registry.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <set>
+
+#include "core/base/error.h"
+#include "core/base/nearest.h"
+#include "core/formats/scoped_codec.h"
+
+namespace qs {
+
+namespace {
+
+using Kind = FormatParameter::Kind;
+
+constexpr const char* ml_dtypes = "ml_dtypes 0.5.3 and CUDA 13.0 conversions";
+constexpr const char* bitsandbytes = "bitsandbytes 95f9af30 (CUDA kernels, IEEE division)";
+constexpr const char* ggml = "ggml d99724f2 (quantize_row_*_ref)";
+
+// --- block sizes -----------------------------------------------------------------------------------------------
+
+std::size_t block_none(const FormatSpec&) {
+    return 1;
+}
+std::size_t block_row(const FormatSpec&) {
+    return 0;
+}
+std::size_t block_ggml(const FormatSpec&) {
+    return 32;
+}
+std::size_t block_parameter(const FormatSpec& spec) {
+    return static_cast<std::size_t>(spec.integer("block"));
+}
+std::size_t block_int(const FormatSpec& spec) {
+    return spec.choice("scope") == "group" ? static_cast<std::size_t>(spec.integer("group")) : 0;
+}
+
+// --- shapes ----------------------------------------------------------------------------------------------------
+
+FormatSpec as_asked(const FormatSpec& spec, const TensorShape&) {
+    return spec;
+}
+
+/// llama.cpp's last resort for a row that no block of 32 divides.
+FormatSpec ggml_or_fp16(const FormatSpec& spec, const TensorShape& shape) {
+    return shape.columns % 32 == 0 ? spec : parse_spec("fp16");
+}
+
+/// A matrix as language models have them: what menus and tables give bits per weight for.
+constexpr TensorShape nominal_shape{4096, 4096};
+
+double nominal_bits(const FormatSpec& spec) {
+    return bind_codec(spec, nominal_shape)->stored_bits() / static_cast<double>(nominal_shape.count());
+}
+
+// --- parameters ------------------------------------------------------------------------------------------------
+
+FormatParameter choice(std::string name, std::string value, std::vector<std::string> choices, std::string help) {
+    return {std::move(name), Kind::choice, std::move(value), std::move(choices), 0, 0, std::move(help)};
+}
+
+FormatParameter flag(std::string name, std::string help) {
+    return {std::move(name), Kind::flag, "0", {}, 0, 0, std::move(help)};
+}
+
+std::vector<FormatParameter> fp8_parameters() {
+    return {choice("scale", "tensor", {"tensor", "channel"},
+                   "Whether one scale serves the whole tensor or each output channel (row) has its own.")};
+}
+
+std::vector<FormatParameter> int_parameters(const char* scope) {
+    return {choice("scope", scope, {"tensor", "channel", "group"},
+                   "What shares a scale: the tensor, an output channel (row), or a group of weights along a row."),
+            {"group", Kind::integer, "128", {}, 8, 65536, "Weights in a group, where the scope is a group."},
+            flag("affine", "Stores a zero point, so that an uneven range uses all codes."),
+            choice("scales", "fp16", {"fp16", "fp32"}, "The precision in which scales are stored.")};
+}
+
+std::vector<FormatParameter> bitsandbytes_parameters() {
+    return {{"block",
+             Kind::integer,
+             "64",
+             {"32", "64", "128", "256", "512", "1024", "2048", "4096"},
+             32,
+             4096,
+             "Weights that share an absmax."},
+            flag("dq", "Double quantization: the absmax of the blocks are themselves stored in 8 bits.")};
+}
+
+// --- the table -------------------------------------------------------------------------------------------------
+
+Format floating(std::string id, std::string title, std::string source, std::string exact) {
+    return {std::move(id),    "float", std::move(title), {},           "none",   std::move(source),
+            std::move(exact), "float", block_none,       nominal_bits, as_asked, bind_floating};
+}
+
+Format fp8(std::string id, std::string title) {
+    return {std::move(id),
+            "float",
+            std::move(title),
+            fp8_parameters(),
+            "float32, amax / largest, for the tensor or each row",
+            "OCP 8-bit Floating Point Specification 1.0; scaling as in PyTorch and Transformer Engine",
+            ml_dtypes,
+            "fp8",
+            block_row,
+            nominal_bits,
+            as_asked,
+            bind_floating};
+}
+
+Format integer(std::string id, std::string title, const char* scope) {
+    return {std::move(id),
+            "integer",
+            std::move(title),
+            int_parameters(scope),
+            "float16 or float32, amax / (2ⁿ⁻¹ − 1), with a zero point if affine",
+            "rounding to nearest as this program defines it",
+            "",
+            "integer",
+            block_int,
+            nominal_bits,
+            as_asked,
+            bind_integer};
+}
+
+Format four_bit(std::string id, std::string title, std::string source) {
+    return {std::move(id),
+            "bitsandbytes",
+            std::move(title),
+            bitsandbytes_parameters(),
+            "float32 absmax of a block; with double quantization 8 bits and a float32 for each 256 blocks",
+            std::move(source),
+            bitsandbytes,
+            "bitsandbytes",
+            block_parameter,
+            nominal_bits,
+            as_asked,
+            bind_bitsandbytes};
+}
+
+Format ggml_basic(std::string id, std::string title, std::string scale) {
+    return {std::move(id), "ggml", std::move(title), {},           std::move(scale), "ggml-org/ggml, src/ggml-quants.c",
+            ggml,          "ggml", block_ggml,       nominal_bits, ggml_or_fp16,     bind_ggml_basic};
+}
+
+std::vector<Format> make_table() {
+    std::vector<Format> table{
+        floating("fp32", "32-bit IEEE float", "IEEE 754 binary32", "IEEE 754"),
+        floating("tf32", "TensorFloat-32: a float32 rounded to a 10-bit mantissa", "NVIDIA Ampere white paper", ""),
+        floating("bf16", "bfloat16: the range of float32, 8 bits of precision", "bfloat16, round to nearest even",
+                 "ggml d99724f2, ml_dtypes 0.5.3"),
+        floating("fp16", "16-bit IEEE float: 11 bits of precision, up to 65504", "IEEE 754 binary16",
+                 "ggml d99724f2, numpy"),
+        fp8("fp8_e4m3", "8-bit float, 4 exponent and 3 mantissa bits, up to 448"),
+        fp8("fp8_e5m2", "8-bit float, 5 exponent and 2 mantissa bits, up to 57344"),
+        integer("int8", "8-bit integers", "channel"),
+        integer("int4", "4-bit integers", "group"),
+        {"llm_int8",
+         "bitsandbytes",
+         "LLM.int8(): 8-bit rows, outlier columns kept in float16",
+         {{"threshold",
+           Kind::real,
+           "0",
+           {},
+           0,
+           65504,
+           "Columns with a weight of at least this magnitude stay in float16; 0 keeps none."}},
+         "float32 absmax of a row",
+         "Dettmers et al., LLM.int8() (2022); bitsandbytes int8_vectorwise_quant",
+         bitsandbytes,
+         "bitsandbytes",
+         block_row,
+         nominal_bits,
+         as_asked,
+         bind_integer},
+        four_bit("nf4", "4-bit NormalFloat: levels at the quantiles of a normal distribution",
+                 "Dettmers et al., QLoRA (2023); bitsandbytes csrc/kernels.cu"),
+        four_bit("fp4", "bitsandbytes' 4-bit float (not E2M1)", "bitsandbytes csrc/kernels.cu"),
+        ggml_basic("q4_0", "4-bit blocks of 32, symmetric about the largest weight", "float16 d of a block"),
+        ggml_basic("q4_1", "4-bit blocks of 32 over the block's range", "float16 d and m of a block"),
+        ggml_basic("q5_0", "5-bit blocks of 32, symmetric about the largest weight", "float16 d of a block"),
+        ggml_basic("q5_1", "5-bit blocks of 32 over the block's range", "float16 d and m of a block"),
+        ggml_basic("q8_0", "8-bit blocks of 32", "float16 d of a block"),
+    };
+    return table;
+}
+
+// --- parsing ---------------------------------------------------------------------------------------------------
+
+std::string join(const std::vector<std::string>& words, const char* between) {
+    std::string text;
+    for (const std::string& word : words)
+        text += (text.empty() ? "" : between) + word;
+    return text;
+}
+
+Error bad_value(const FormatSpec& spec, const FormatParameter& parameter, const std::string& value,
+                const std::string& allowed) {
+    return {"format " + spec.id, "'" + value + "' is not a value of " + parameter.name, "use " + allowed};
+}
+
+std::string range_text(const FormatParameter& parameter) {
+    const auto number = [](double value) { return std::to_string(static_cast<long long>(value)); };
+    return number(parameter.minimum) + " to " + number(parameter.maximum);
+}
+
+/// The value in its one spelling; throws Error where it is not allowed.
+std::string checked_value(const FormatSpec& spec, const FormatParameter& parameter, const std::string& value) {
+    const char* end = value.data() + value.size();
+    switch (parameter.kind) {
+    case Kind::flag:
+        if (value.empty() || value == "1" || value == "true")
+            return "1";
+        if (value == "0" || value == "false")
+            return "0";
+        throw bad_value(spec, parameter, value, "0 or 1");
+    case Kind::choice:
+        if (std::find(parameter.choices.begin(), parameter.choices.end(), value) == parameter.choices.end())
+            throw bad_value(spec, parameter, value, join(parameter.choices, ", "));
+        return value;
+    case Kind::integer: {
+        long long number = 0;
+        const auto parsed = std::from_chars(value.data(), end, number);
+        const bool in_range =
+            parsed.ec == std::errc() && parsed.ptr == end && number >= parameter.minimum && number <= parameter.maximum;
+        const std::string text = std::to_string(number);
+        const auto& allowed = parameter.choices;
+        if (!in_range || (!allowed.empty() && std::find(allowed.begin(), allowed.end(), text) == allowed.end()))
+            throw bad_value(spec, parameter, value, allowed.empty() ? range_text(parameter) : join(allowed, ", "));
+        return text;
+    }
+    case Kind::real: {
+        double number = 0;
+        const auto parsed = std::from_chars(value.data(), end, number);
+        if (parsed.ec != std::errc() || parsed.ptr != end || !(number >= parameter.minimum) ||
+            !(number <= parameter.maximum))
+            throw bad_value(spec, parameter, value, range_text(parameter));
+        char text[32];
+        const auto written = std::to_chars(std::begin(text), std::end(text), number);
+        return {text, written.ptr};
+    }
+    }
+    return value;
+}
+
+std::string_view trimmed(std::string_view text) {
+    const std::size_t begin = std::min(text.find_first_not_of(' '), text.size());
+    return text.substr(begin, text.find_last_not_of(' ') + 1 - begin);
+}
+
+/// The parts between commas, without the blanks around them.
+std::vector<std::string> split_at_commas(std::string_view text) {
+    std::vector<std::string> parts;
+    for (std::size_t begin = 0; begin <= text.size();) {
+        const std::size_t end = std::min(text.find(',', begin), text.size());
+        parts.emplace_back(trimmed(text.substr(begin, end - begin)));
+        begin = end + 1;
+    }
+    return parts;
+}
+
+const FormatParameter& parameter_of(const Format& format, const std::string& name) {
+    std::vector<std::string> names;
+    for (const FormatParameter& parameter : format.parameters) {
+        if (parameter.name == name)
+            return parameter;
+        names.push_back(parameter.name);
+    }
+    throw Error("format " + format.id, "has no parameter '" + name + "'",
+                names.empty() ? "it takes none" : "use " + join(names, ", "));
+}
+
+} // namespace
+
+std::span<const Format> formats() {
+    static const std::vector<Format> table = make_table();
+    return table;
+}
+
+const Format& format(std::string_view id) {
+    std::vector<std::string> known;
+    for (const Format& entry : formats()) {
+        if (entry.id == id)
+            return entry;
+        known.push_back(entry.id);
+    }
+    throw Error("format '" + std::string(id) + "'", "is not known", did_you_mean(id, known));
+}
+
+FormatSpec parse_spec(std::string_view text) {
+    text = trimmed(text);
+    const std::size_t colon = std::min(text.find(':'), text.size());
+    const Format& entry = format(text.substr(0, colon));
+    FormatSpec spec{entry.id, {}};
+    for (const FormatParameter& parameter : entry.parameters)
+        spec.parameters[parameter.name] = parameter.default_value;
+    if (colon == text.size())
+        return spec;
+    std::set<std::string> given;
+    for (const std::string& option : split_at_commas(text.substr(colon + 1))) {
+        const std::size_t equals = std::min(option.find('='), option.size());
+        const std::string name = option.substr(0, equals);
+        const FormatParameter& parameter = parameter_of(entry, name);
+        if (equals == option.size() && parameter.kind != Kind::flag)
+            throw Error("format " + spec.id, name + " needs a value", "write " + name + "=" + parameter.default_value);
+        spec.parameters[name] =
+            checked_value(spec, parameter, equals == option.size() ? "" : option.substr(equals + 1));
+        if (!given.insert(name).second)
+            throw Error("format " + spec.id, name + " is given twice");
+    }
+    if (given.contains("group") && !given.contains("scope"))
+        spec.parameters["scope"] = "group";
+    if (given.contains("group") && spec.choice("scope") != "group")
+        throw Error("format " + spec.id, "group has no meaning with scope=" + spec.choice("scope"),
+                    "leave one of them out");
+    // The size of a group means nothing elsewhere: equal formats must be equal specs.
+    if (spec.parameters.contains("scope") && spec.choice("scope") != "group")
+        spec.parameters["group"] = parameter_of(entry, "group").default_value;
+    return spec;
+}
+
+std::vector<FormatSpec> parse_specs(std::string_view text) {
+    std::vector<std::string> specs;
+    for (const std::string& part : split_at_commas(text)) {
+        const std::string id = part.substr(0, part.find(':'));
+        const bool known =
+            std::any_of(formats().begin(), formats().end(), [&](const Format& entry) { return entry.id == id; });
+        const bool continues = !known && !specs.empty() && specs.back().find(':') != std::string::npos &&
+                               part.find(':') == std::string::npos;
+        if (continues)
+            specs.back() += "," + part;
+        else
+            specs.push_back(part);
+    }
+    std::vector<FormatSpec> parsed;
+    for (const std::string& spec : specs)
+        if (FormatSpec next = parse_spec(spec); std::find(parsed.begin(), parsed.end(), next) == parsed.end())
+            parsed.push_back(std::move(next));
+    return parsed;
+}
+
+FormatSpec effective_spec(const FormatSpec& spec, const TensorShape& shape) {
+    return format(spec.id).effective(spec, shape);
+}
+
+std::unique_ptr<TensorCodec> bind_codec(const FormatSpec& spec, const TensorShape& shape) {
+    return format(spec.id).bind(spec, shape);
+}
+
+} // namespace qs

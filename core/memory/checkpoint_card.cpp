@@ -1,0 +1,83 @@
+#include <map>
+#include <string>
+
+#include "core/base/error.h"
+#include "core/memory/config_card.h"
+
+namespace qs {
+
+namespace {
+
+/// Masks, counters and tables of numbers are not parameters of the model.
+bool is_parameter(const TensorInfo& tensor) {
+    if (tensor.name.ends_with("inv_freq") || tensor.name.ends_with("masked_bias") ||
+        tensor.name.starts_with("rope_freqs"))
+        return false;
+    return is_weight_type(tensor.dtype) || tensor.dtype == DType::unsupported;
+}
+
+/// Matrices of tensors of more than two dimensions (experts in one tensor) count one by one.
+WeightGroup group_of(const TensorInfo& tensor) {
+    WeightGroup group;
+    group.role = tensor.role;
+    group.name = to_string(tensor.role);
+    group.matrix = tensor.shape.size() >= 2;
+    group.columns = tensor.columns();
+    if (tensor.shape.size() < 2)
+        return group.rows = 1, group;
+    group.rows = static_cast<std::uint64_t>(tensor.shape[tensor.shape.size() - 2]);
+    group.copies = group.rows == 0 ? 0 : tensor.rows() / group.rows;
+    if (tensor.transposed)
+        std::swap(group.rows, group.columns);
+    return group;
+}
+
+std::vector<WeightGroup> groups_of(const Checkpoint& checkpoint) {
+    using Key = std::tuple<Role, std::uint64_t, std::uint64_t, bool>;
+    std::map<Key, std::size_t> places;
+    std::vector<WeightGroup> groups;
+    for (const TensorInfo& tensor : checkpoint.tensors) {
+        if (!is_parameter(tensor) || tensor.elements() == 0)
+            continue;
+        const WeightGroup group = group_of(tensor);
+        const auto [place, added] =
+            places.try_emplace(Key{group.role, group.rows, group.columns, group.matrix}, groups.size());
+        if (added)
+            groups.push_back(group);
+        else
+            groups[place->second].copies += group.copies;
+    }
+    return groups;
+}
+
+ModelCard dimensions_of(const Checkpoint& checkpoint) {
+    const std::string file = checkpoint.path.string();
+    if (checkpoint.config == nullptr || checkpoint.config->empty())
+        throw Error(file, "has no config.json beside it, so heads and context are not known",
+                    "put the model's config.json into the folder");
+    return checkpoint.container.starts_with("GGUF") ? dimensions_of_gguf(*checkpoint.config, file)
+                                                    : dimensions_of_config(*checkpoint.config, file);
+}
+
+} // namespace
+
+ModelCard card_from_checkpoint(const Checkpoint& checkpoint) {
+    ModelCard card = dimensions_of(checkpoint);
+    card.id = card.title = checkpoint.path.filename().empty() ? checkpoint.path.parent_path().filename().string()
+                                                              : checkpoint.path.filename().string();
+    card.source = checkpoint.path.string();
+    card.weights = groups_of(checkpoint);
+    if (card.weights.empty())
+        throw Error(card.source, "holds no weights", "open a checkpoint with tensors, or a config.json alone");
+    card.tied_embeddings = true;
+    for (const WeightGroup& group : card.weights) {
+        card.parameters += group.count();
+        if (group.role == Role::lm_head)
+            card.tied_embeddings = false;
+        if (group.role == Role::token_embedding)
+            card.vocabulary = static_cast<int>(group.rows);
+    }
+    return card;
+}
+
+} // namespace qs
