@@ -1,1 +1,6 @@
-# Tests.
+quantoscope_test(test_golden SOURCES core/formats/test_golden.cpp LABELS golden)
+quantoscope_test(test_golden_more SOURCES core/formats/test_golden_more.cpp LABELS golden)
+quantoscope_test(test_registry SOURCES core/formats/test_registry.cpp LABELS unit)
+quantoscope_test(test_conversions SOURCES core/formats/test_conversions.cpp LABELS unit)
+quantoscope_test(test_codecs SOURCES core/formats/test_codecs.cpp LABELS unit)
+quantoscope_test(test_load SOURCES core/formats/test_load.cpp LABELS unit)

@@ -1,0 +1,66 @@
+#include "app/cli/command.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/formats/registry.h"
+
+namespace qs::cli {
+
+std::vector<FormatSpec> parse_formats_option(const std::string& option, const std::string& text) {
+    try {
+        return parse_specs(text);
+    } catch (const Error& error) {
+        throw UsageError(option + ": " + error.what());
+    }
+}
+
+FormatSpec parse_format_option(const std::string& option, const std::string& text) {
+    try {
+        return parse_spec(text);
+    } catch (const Error& error) {
+        throw UsageError(option + ": " + error.what());
+    }
+}
+
+void DeviceOptions::add_device(CLI::App& command) {
+    command.add_option("--device", device, "auto (the first usable GPU, else the CPU), cpu, cuda or cuda:N")
+        ->type_name("DEVICE")
+        ->capture_default_str();
+}
+
+void DeviceOptions::add_threads(CLI::App& command) {
+    command.add_option("--threads", threads, "CPU threads (default: all)")
+        ->type_name("N")
+        ->check(CLI::Range(1, 1024));
+}
+
+namespace {
+
+bool is_device_name(const std::string& text) {
+    if (text == "auto" || text == "cpu" || text == "cuda")
+        return true;
+    const std::string digits = text.starts_with("cuda:") ? text.substr(5) : "";
+    return !digits.empty() && digits.size() <= 3 && digits.find_first_not_of("0123456789") == std::string::npos;
+}
+
+} // namespace
+
+std::unique_ptr<Device> DeviceOptions::make() const {
+    if (!is_device_name(device))
+        throw UsageError("--device: '" + device + "' is not known; use auto, cpu, cuda or cuda:N");
+    return make_device(device, threads);
+}
+
+std::string device_id(const Device& device) { return device.info().id; }
+
+void print(const std::string& text) {
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+        throw Error("standard output", std::string("cannot be written: ") + std::strerror(errno));
+}
+
+void print(const Json& document) { print(json_text(document) + "\n"); }
+
+} // namespace qs::cli

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "core/base/json_number.h"
+#include "core/device/device.h"
+#include "core/formats/format_spec.h"
+
+namespace qs::cli {
+
+/// Wrong usage: one sentence naming the option. Exit status 2.
+class UsageError : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+/// What the command line chose to do; called once it has been parsed as a whole.
+using Action = std::function<void()>;
+
+// Each adds one command and its options to `app`, and sets `action` when it is chosen.
+void add_info(CLI::App& app, Action& action);
+void add_formats(CLI::App& app, Action& action);
+void add_analyze(CLI::App& app, Action& action);
+void add_histogram(CLI::App& app, Action& action);
+void add_codec(CLI::App& app, Action& action);
+void add_memory(CLI::App& app, Action& action);
+void add_bench(CLI::App& app, Action& action);
+void add_devices(CLI::App& app, Action& action);
+
+/// Runs `parse`, turning an Error about the value of `option` into a UsageError that names it.
+std::vector<FormatSpec> parse_formats_option(const std::string& option, const std::string& text);
+FormatSpec parse_format_option(const std::string& option, const std::string& text);
+
+/// --device and --threads of a command.
+struct DeviceOptions {
+    std::string device = "auto";
+    int threads = 0;
+
+    void add_device(CLI::App& command);
+    void add_threads(CLI::App& command);
+    /// Throws UsageError where the text is no device, Error where the device cannot be used.
+    std::unique_ptr<Device> make() const;
+};
+
+/// "cpu" or "cuda:0".
+std::string device_id(const Device& device);
+
+/// Writes to standard output; throws Error when it cannot take it (a full disk).
+void print(const std::string& text);
+void print(const Json& document);
+
+} // namespace qs::cli

@@ -1,0 +1,190 @@
+#include <QElapsedTimer>
+#include <QTemporaryDir>
+#include <QTest>
+
+#include <csignal>
+
+#include "tests/app/cli_run.h"
+#include "tests/core/analysis/test_data.h"
+
+using namespace qs::test;
+using nlohmann::json;
+
+namespace {
+
+QByteArray contents(const QString& path) {
+    QFile file(path);
+    return file.open(QIODevice::ReadOnly) ? file.readAll() : QByteArray();
+}
+
+} // namespace
+
+/// What `analyze` covers, writes, and leaves behind.
+class CliAnalyze : public QObject {
+    Q_OBJECT
+
+private:
+    QTemporaryDir folder_;
+    QString model_;
+
+private slots:
+    void initTestCase() {
+        model_ = write_safetensors(
+            folder_, "model.safetensors",
+            {stored("model.embed_tokens.weight", "F32", {32, 64}, random_weights(32 * 64, 1)),
+             stored("model.layers.0.self_attn.q_proj.weight", "BF16", {64, 64}, to_bf16(random_weights(64 * 64, 2))),
+             stored("model.layers.1.self_attn.q_proj.weight", "F32", {64, 33}, random_weights(64 * 33, 3)),
+             stored("model.norm.weight", "F32", {64}, random_weights(64, 4)),
+             stored("steps, counted", "I64", {2, 2}, std::vector<std::int64_t>{1, 2, 3, 4})});
+        QVERIFY(QFile::exists(model_));
+    }
+
+    void document() {
+        const Outcome outcome = run_cli(arguments({"--json"}));
+        QVERIFY2(outcome.status == 0 && outcome.error.isEmpty(), outcome.error);
+        const json document = outcome.json();
+        QVERIFY(document["checkpoint"] == model_.toStdString());
+        QVERIFY(document["device"] == "cpu" && document["threads"].get<int>() >= 1);
+        QVERIFY(document["seconds"].get<double>() > 0);
+        QCOMPARE(document["bytes_read"].get<int>(), 4 * 32 * 64 + 2 * 64 * 64 + 4 * 64 * 33);
+        QVERIFY(document["formats"] == (json{"nf4:block=128,dq", "q4_0"}));
+        QCOMPARE(document["tensors"].size(), std::size_t{3});
+        QCOMPARE(document["layers"].size(), std::size_t{2});
+        QCOMPARE(document["roles"].size(), std::size_t{2});
+        QCOMPARE(document["model"].size(), std::size_t{2});
+        QVERIFY(document["model"][1]["fallbacks"] == 1 && document["model"][1]["tensors"] == 3);
+        QCOMPARE(document["skipped"].size(), std::size_t{2});
+        QVERIFY(document["skipped"][0]["name"] == "model.norm.weight");
+        QVERIFY(!document["skipped"][1]["reason"].get<std::string>().empty());
+        QVERIFY(document["aggregation"].get<std::string>().find("number of elements") != std::string::npos);
+    }
+
+    void chosen_tensors() {
+        const json norm = run_cli(arguments({"--json", "--tensors", "*norm*"})).json();
+        QCOMPARE(norm["tensors"].size(), std::size_t{1});
+        QVERIFY(norm["tensors"][0]["name"] == "model.norm.weight" && norm["skipped"].empty());
+        const Outcome counted = run_cli(arguments({"--tensors", "steps*"}));
+        QCOMPARE(counted.status, 1);
+        QVERIFY2(counted.one_error_line() && counted.error.contains("steps, counted"), counted.error);
+    }
+
+    void table() {
+        const Outcome outcome = run_cli(arguments({}));
+        QCOMPARE(outcome.status, 0);
+        QVERIFY(outcome.out.contains("model.layers.0.self_attn.q_proj.weight  [64, 64]"));
+        QVERIFY(outcome.out.contains("* model.layers.1.self_attn.q_proj.weight: fp16 instead of q4_0"));
+        QVERIFY(outcome.out.contains("skipped model.norm.weight"));
+        QVERIFY(outcome.error.isEmpty());
+    }
+
+    void threads_do_not_change_a_number() {
+        json one = run_cli(arguments({"--json", "--threads", "1"})).json();
+        json three = run_cli(arguments({"--json", "--threads", "3"})).json();
+        QVERIFY(one["threads"] == 1 && three["threads"] == 3);
+        for (json* document : {&one, &three}) {
+            document->erase("threads");
+            document->erase("seconds");
+        }
+        QVERIFY(one == three);
+    }
+
+    void csv() {
+        const QString path = folder_.filePath("out.csv");
+        const Outcome outcome = run_cli(arguments({"--json", "--csv", path}));
+        QVERIFY2(outcome.status == 0, outcome.error);
+        const json document = outcome.json();
+        const QList<QByteArray> lines = contents(path).split('\n');
+        QCOMPARE(lines.size(), 1 + 3 * 2 + 1);
+        const QList<QByteArray> names = lines[0].split(',');
+        for (const char* name : {"name", "shape", "role", "layer", "count", "std", "format", "bits_per_weight", "mse",
+                                 "sqnr_db", "code_entropy", "fallback", "flagged"})
+            QVERIFY2(names.contains(name), name);
+        for (int row = 0; row < 6; ++row) {
+            // The only commas inside a cell are those of the quoted spec.
+            const QList<QByteArray> cells = QByteArray(lines[row + 1]).replace("\"nf4:block=128,dq\"", "nf4").split(',');
+            QCOMPARE(cells.size(), names.size());
+            const json& tensor = document["tensors"][static_cast<std::size_t>(row) / 2];
+            QCOMPARE(cells[names.indexOf("name")].toStdString(), tensor["name"].get<std::string>());
+            QCOMPARE(cells[names.indexOf("mse")].toDouble(),
+                     tensor["results"][static_cast<std::size_t>(row) % 2]["mse"].get<double>());
+            QCOMPARE(cells[names.indexOf("std")].toDouble(), tensor["statistics"]["std"].get<double>());
+        }
+        QCOMPARE(lines.last(), QByteArray());
+    }
+
+    void csv_cannot_be_written_data() {
+        QTest::addColumn<QString>("path");
+        QTest::newRow("no folder") << folder_.filePath("absent/out.csv");
+        QTest::newRow("a folder") << folder_.path();
+        QTest::newRow("not writable") << "/proc/quantoscope.csv";
+        QTest::newRow("a device") << "/dev/null";
+    }
+
+    void csv_cannot_be_written() {
+        QFETCH(QString, path);
+        const Outcome outcome = run_cli(arguments({"--csv", path}));
+        QCOMPARE(outcome.status, 1);
+        QVERIFY2(outcome.one_error_line() && outcome.error.contains(path.toUtf8()), outcome.error);
+        QVERIFY(outcome.out.isEmpty());
+    }
+
+    void a_failure_leaves_the_older_file() {
+        QFile older(folder_.filePath("older.csv"));
+        QVERIFY(older.open(QIODevice::WriteOnly));
+        older.write("older");
+        older.close();
+        const Outcome outcome = run_cli({"analyze", folder_.filePath("none.gguf"), "--formats", "nf4", "--csv",
+                                         older.fileName()});
+        QCOMPARE(outcome.status, 1);
+        QCOMPARE(contents(older.fileName()), QByteArray("older"));
+        QVERIFY(left_overs().isEmpty());
+    }
+
+    void interrupted() {
+        const QString big = write_sparse_model("big.safetensors", qint64{16} << 30);
+        QVERIFY(QFile::exists(big));
+        QProcess process;
+        process.start(cli_path(), {"analyze", big, "--formats", "nf4,int8,int4,q5_1", "--device", "cpu", "--csv",
+                                   folder_.filePath("big.csv")});
+        QVERIFY(process.waitForStarted());
+        QVERIFY(!process.waitForFinished(1000));
+        QElapsedTimer timer;
+        timer.start();
+        ::kill(static_cast<pid_t>(process.processId()), SIGINT);
+        QVERIFY(process.waitForFinished(5000));
+        QVERIFY2(timer.elapsed() < 1000, qPrintable(QString::number(timer.elapsed())));
+        QCOMPARE(process.exitStatus(), QProcess::NormalExit);
+        QCOMPARE(process.exitCode(), 130);
+        QVERIFY(process.readAllStandardOutput().isEmpty());
+        QCOMPARE(process.readAllStandardError(), QByteArray("error: interrupted; nothing was written\n"));
+        QVERIFY(!QFile::exists(folder_.filePath("big.csv")));
+        QVERIFY(left_overs().isEmpty());
+        QVERIFY(QFile::remove(big));
+    }
+
+private:
+    QStringList arguments(const QStringList& more) const {
+        return QStringList{"analyze", model_, "--formats", "nf4:block=128,dq,q4_0", "--device", "cpu"} + more;
+    }
+
+    QStringList left_overs() const {
+        return QDir(folder_.path()).entryList({"*.part", ".*.part"}, QDir::Files | QDir::Hidden);
+    }
+
+    /// One bf16 matrix of `bytes` zeros that takes no room on the disk.
+    QString write_sparse_model(const QString& name, qint64 bytes) const {
+        const json header{{"w", {{"dtype", "BF16"}, {"shape", {bytes / 8192, 4096}}, {"data_offsets", {0, bytes}}}}};
+        std::string text = header.dump();
+        text.resize((text.size() + 7) / 8 * 8, ' ');
+        const auto length = static_cast<std::uint64_t>(text.size());
+        QFile file(folder_.filePath(name));
+        if (!file.open(QIODevice::WriteOnly))
+            return {};
+        file.write(reinterpret_cast<const char*>(&length), 8);
+        file.write(text.data(), static_cast<qint64>(text.size()));
+        return file.resize(8 + static_cast<qint64>(text.size()) + bytes) ? file.fileName() : QString();
+    }
+};
+
+QTEST_GUILESS_MAIN(CliAnalyze)
+#include "cli_analyze.moc"
