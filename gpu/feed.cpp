@@ -1,0 +1,98 @@
+#include "gpu/feed.h"
+
+#include <tbb/blocked_range.h>
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace qs::cuda {
+
+NativeType native_type(DType dtype, bool byte_swapped) {
+    if (dtype == DType::bf16 && !byte_swapped)
+        return NativeType::bf16;
+    if (dtype == DType::f16 && !byte_swapped)
+        return NativeType::f16;
+    return NativeType::f32;
+}
+
+std::size_t size_of(NativeType type) { return type == NativeType::f32 ? 4 : 2; }
+
+Feed::Feed(FeedBuffers& buffers, const TensorView& tensor, int passes, std::size_t resident_limit,
+           cudaStream_t compute)
+    : buffers_(buffers), tensor_(tensor), compute_(compute), count_(tensor.shape.count()),
+      type_(native_type(tensor.dtype, tensor.byte_swapped)),
+      converts_(type_ == NativeType::f32 && (tensor.dtype != DType::f32 || tensor.byte_swapped)), passes_(passes) {
+    const std::size_t whole = count_ * size_of(type_);
+    stays_ = passes > 1 && whole <= resident_limit;
+    const std::uint64_t longest = std::min(count_, piece_weights);
+    if (stays_)
+        buffers_.resident.reserve(whole);
+    for (auto& slot : buffers_.slots) {
+        slot.pinned.reserve(stored_bytes_before(longest));
+        if (converts_)
+            slot.stored.reserve(stored_bytes_before(longest));
+        if (!stays_)
+            slot.weights.reserve(longest * size_of(type_));
+    }
+}
+
+std::uint64_t Feed::stored_bytes_before(std::uint64_t weight) const {
+    const BlockLayout layout = block_layout(tensor_.dtype);
+    return weight / layout.elements * layout.bytes;
+}
+
+void Feed::copy_to_pinned(std::byte* pinned, std::uint64_t first_byte, std::size_t bytes) const {
+    // One thread does not reach the speed of the bus, above all where pages must be faulted in.
+    constexpr std::size_t grain = std::size_t{512} << 10;
+    tbb::parallel_for(tbb::blocked_range<std::size_t>(0, bytes, grain), [&](const auto& range) {
+        std::memcpy(pinned + range.begin(), tensor_.data + first_byte + range.begin(), range.size());
+    });
+    if (tensor_.file != nullptr) {
+        const auto offset = static_cast<std::size_t>(tensor_.data - tensor_.file->bytes().data());
+        tensor_.file->release(offset + first_byte, bytes);
+    }
+}
+
+Piece Feed::resident_piece(std::uint64_t begin, std::uint64_t longest) const {
+    return {type_, buffers_.resident.as<std::byte>() + begin * size_of(type_), begin, std::min(longest, count_ - begin)};
+}
+
+Piece Feed::bring(std::uint64_t begin) {
+    const std::uint64_t end = end_of(begin), first = stored_bytes_before(begin);
+    const auto bytes = static_cast<std::size_t>(stored_bytes_before(end) - first);
+    FeedBuffers::Slot& slot = this->slot(begin);
+    std::byte* weights =
+        stays_ ? buffers_.resident.as<std::byte>() + begin * size_of(type_) : slot.weights.as<std::byte>();
+    std::byte* landing = converts_ ? slot.stored.as<std::byte>() : weights;
+
+    slot.copied.synchronize();
+    copy_to_pinned(slot.pinned.data(), first, bytes);
+    slot.used.make_wait(buffers_.copies);
+    QS_CUDA_CHECK(cudaMemcpyAsync(landing, slot.pinned.data(), bytes, cudaMemcpyHostToDevice, buffers_.copies));
+    slot.copied.record(buffers_.copies);
+    slot.copied.make_wait(compute_);
+    if (converts_)
+        convert_to_f32(tensor_.dtype, tensor_.byte_swapped, landing, end - begin, reinterpret_cast<float*>(weights),
+                       compute_);
+    return {type_, weights, begin, end - begin};
+}
+
+void Feed::end_piece(std::uint64_t begin, JobControl& job) {
+    slot(begin).used.record(compute_);
+    const std::uint64_t end = end_of(begin);
+    // A tensor that stays is read once; one that does not is read `passes_` times, and each counts for its part.
+    const std::uint64_t parts = stays_ ? 1 : static_cast<std::uint64_t>(passes_);
+    const auto share = [&](std::uint64_t weight) {
+        return stored_bytes_before(weight) * static_cast<std::uint64_t>(passes_done_ + 1) / parts -
+               stored_bytes_before(weight) * static_cast<std::uint64_t>(passes_done_) / parts;
+    };
+    job.advance(share(end) - share(begin));
+}
+
+void Feed::end_pass() {
+    loaded_ = stays_;
+    ++passes_done_;
+}
+
+} // namespace qs::cuda

@@ -1,0 +1,15 @@
+#include "gpu/format_run.h"
+
+#include "core/formats/codec_dispatch.h"
+#include "core/formats/registry.h"
+#include "gpu/families.h"
+
+namespace qs::cuda {
+
+std::unique_ptr<FormatRun> make_run(const FormatSpec& spec, const TensorShape& shape, Scratch& scratch) {
+    return with_codec(spec, [&](const auto& codec) {
+        return make_codec_run(codec, RunContext{shape, bind_codec(spec, shape), scratch});
+    });
+}
+
+} // namespace qs::cuda
