@@ -19,9 +19,9 @@ namespace qs::gui {
 
 /// An error as the banner shows it.
 struct Failure {
-    QString where;   ///< file, tensor or option
+    QString where; ///< file, tensor or option
     QString what;
-    QString remedy;  ///< may be empty
+    QString remedy; ///< may be empty
 };
 
 /// The document: what is open, chosen, selected and computed. The only state the views share; they read it and call
@@ -37,6 +37,8 @@ public:
     /// Opens in a job; emits checkpointChanged or failed. The open checkpoint stays until the new one is there.
     void open(const QString& path);
     std::shared_ptr<const Checkpoint> checkpoint() const { return checkpoint_; }
+    /// A checkpoint is being opened.
+    bool opening() const;
     /// Which tensors an analysis covers, and which it skips and why.
     const Selection& coverage() const { return coverage_; }
 
@@ -50,11 +52,16 @@ public:
     /// Index into formats(): the one whose error the tree's heat cells show and the Histogram overlays first.
     void selectFormat(std::size_t index);
     std::size_t selectedFormat() const { return format_; }
-    std::optional<FormatSpec> selectedSpec() const;
+    std::optional<FormatSpec> selectedSpec() const; ///< formats()[selectedFormat()], if there is any
 
     // --- the device
+    /// Makes the device in a job (`auto`, `cpu`, `cuda:0` …); emits deviceChanged or failed. An analysis that is asked
+    /// for meanwhile waits for it; a running one goes on with it.
     void setDevice(const QString& id);
+    /// The CPU until setDevice() has made another.
     std::shared_ptr<Device> device() const { return device_; }
+    /// What setDevice() was last asked for; "cpu" at first.
+    QString deviceId() const;
 
     // --- results
     /// Starts (or restarts) the analysis of all covered tensors in all formats; results that are already there for a
@@ -62,6 +69,8 @@ public:
     void analyse();
     void cancel();
     bool running() const;
+    /// Some tensor of the open checkpoint has been measured.
+    bool measured() const;
     /// The tensor's report for what has been measured so far; nullptr before that. Its results carry their spec:
     /// look them up with result().
     const TensorReport* report(std::size_t tensor) const;
@@ -70,7 +79,7 @@ public:
     const ModelReport& model() const { return model_; }
 
     struct Progress {
-        double done = 0, total = 0;       ///< bytes
+        double done = 0, total = 0; ///< bytes
         double bytes_per_second = 0;
         double seconds_left = 0;
         bool running = false;
@@ -78,18 +87,26 @@ public:
     Progress progress() const;
 
 signals:
+    void openingChanged();
     void checkpointChanged();
     void formatsChanged();
     void tensorSelected();
     void formatSelected();
     void deviceChanged();
-    void resultsChanged();   ///< batched
-    void progressChanged();  ///< at most 30 times a second while running, once at the end
+    void resultsChanged();  ///< batched
+    void progressChanged(); ///< at most 30 times a second while running, once at the end
     void failed(const qs::gui::Failure& failure);
 
 private:
     struct Job;
     struct Private;
+    void adopt(std::shared_ptr<const Checkpoint> checkpoint, Selection coverage);
+    void stop();
+    void collect();
+    void aggregateSoon();
+    void remapModel(const std::vector<FormatSpec>& before);
+    void finish(const std::shared_ptr<Job>& job, const std::optional<Failure>& failure);
+
     std::shared_ptr<const Checkpoint> checkpoint_;
     Selection coverage_;
     std::vector<FormatSpec> formats_;

@@ -1,1 +1,2 @@
-# Tests.
+include(app/gui_frame.cmake)
+include(app/gui_views.cmake)

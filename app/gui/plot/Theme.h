@@ -15,16 +15,16 @@ public:
     enum class Mode { system, light, dark };
     static Theme& instance();
 
-    void setMode(Mode mode);  ///< applies palette and style sheet to the application
+    void setMode(Mode mode); ///< applies palette and style sheet to the application
     Mode mode() const { return mode_; }
     bool dark() const { return dark_; }
 
-    QColor background() const;   ///< of plots
+    QColor background() const; ///< of plots
     QColor panel() const;
     QColor text() const;
     QColor mutedText() const;
     QColor grid() const;
-    QColor original() const;     ///< the unquantized weights
+    QColor original() const; ///< the unquantized weights
     QColor accent() const;
 
     /// The one colour of a format: the family's hue, its lightness by the format's place in the family and the

@@ -1,0 +1,334 @@
+#include "app/gui/panels/FormatPicker.h"
+
+#include <QCheckBox>
+#include <QComboBox>
+#include <QDialogButtonBox>
+#include <QDoubleSpinBox>
+#include <QFormLayout>
+#include <QHBoxLayout>
+#include <QHeaderView>
+#include <QLabel>
+#include <QLineEdit>
+#include <QPushButton>
+#include <QSpinBox>
+#include <QTreeWidget>
+#include <QVBoxLayout>
+
+#include <algorithm>
+
+#include "app/gui/Icons.h"
+#include "app/gui/Numbers.h"
+#include "app/gui/plot/Theme.h"
+#include "core/base/error.h"
+
+namespace qs::gui {
+
+namespace {
+
+constexpr int id_role = Qt::UserRole;
+
+FormatSpec default_spec(const Format& entry) {
+    FormatSpec spec{entry.id, {}};
+    for (const FormatParameter& parameter : entry.parameters)
+        spec.parameters[parameter.name] = parameter.default_value;
+    return spec;
+}
+
+/// A family as a heading.
+QString heading(const std::string& family) {
+    static const std::map<std::string, QString> known = {{"float", "Floating point"}, {"integer", "Integer"}};
+    const auto found = known.find(family);
+    return found == known.end() ? QString::fromStdString(family) : found->second;
+}
+
+QString readable(const std::string& name) {
+    return QString::fromStdString(name).replace('_', ' ');
+}
+
+} // namespace
+
+FormatPicker::FormatPicker(QWidget* parent) : QDialog(parent) {
+    setObjectName("formatPicker");
+    resize(700, 440);
+
+    search_ = new QLineEdit(this);
+    search_->setObjectName("formatSearch");
+    search_->setPlaceholderText("Find a format");
+    search_->setAccessibleName("Find a format");
+    search_->setClearButtonEnabled(true);
+
+    list_ = new QTreeWidget(this);
+    list_->setObjectName("formatList");
+    list_->setAccessibleName("Formats by family");
+    list_->setColumnCount(3);
+    list_->setHeaderLabels({"Format", "Bits/weight", "What it is"});
+    list_->headerItem()->setToolTip(1, "All bits that are stored for a weight, scales and zero points included, in a "
+                                       "matrix of 4096 columns.");
+    list_->headerItem()->setTextAlignment(1, Qt::AlignRight | Qt::AlignVCenter);
+    list_->setUniformRowHeights(true);
+    list_->setTextElideMode(Qt::ElideRight);
+    list_->setIndentation(14);
+
+    title_ = new QLabel(this);
+    title_->setWordWrap(true);
+    QFont bold = font();
+    bold.setBold(true);
+    title_->setFont(bold);
+    facts_ = new QLabel(this);
+    facts_->setObjectName("formatFacts");
+    facts_->setWordWrap(true);
+    facts_->setTextInteractionFlags(Qt::TextSelectableByMouse);
+
+    auto* side = new QWidget(this);
+    side->setFixedWidth(248);
+    auto* column = new QVBoxLayout(side);
+    column->setContentsMargins(8, 0, 0, 0);
+    column->addWidget(title_);
+    auto* form = new QWidget(side);
+    editors_ = new QFormLayout(form);
+    editors_->setContentsMargins(0, 6, 0, 6);
+    column->addWidget(form);
+    column->addWidget(facts_);
+    column->addStretch();
+
+    auto* upper = new QHBoxLayout;
+    auto* left = new QVBoxLayout;
+    left->addWidget(search_);
+    left->addWidget(list_);
+    upper->addLayout(left, 1);
+    upper->addWidget(side);
+
+    auto* buttons = new QDialogButtonBox(this);
+    apply_ = buttons->addButton(QString(), QDialogButtonBox::AcceptRole);
+    apply_->setObjectName("formatApply");
+    apply_->setDefault(true);
+    buttons->addButton("Close", QDialogButtonBox::RejectRole);
+
+    auto* layout = new QVBoxLayout(this);
+    layout->addLayout(upper, 1);
+    layout->addWidget(buttons);
+
+    fill();
+    connect(search_, &QLineEdit::textChanged, this, &FormatPicker::filter);
+    connect(list_, &QTreeWidget::currentItemChanged, this, [this](QTreeWidgetItem* item) {
+        if (const QString id = item ? item->data(0, id_role).toString() : QString(); !id.isEmpty())
+            showFormat(default_spec(format(id.toStdString())));
+        else
+            clearEditors();
+    });
+    connect(list_, &QTreeWidget::itemDoubleClicked, this, [this](QTreeWidgetItem* item) {
+        if (!item->data(0, id_role).toString().isEmpty())
+            apply();
+    });
+    connect(buttons, &QDialogButtonBox::accepted, this, &FormatPicker::apply);
+    connect(buttons, &QDialogButtonBox::rejected, this, &QDialog::reject);
+}
+
+void FormatPicker::fill() {
+    std::map<std::string, QTreeWidgetItem*> families;
+    for (const Format& entry : formats()) {
+        QTreeWidgetItem*& family = families[entry.family];
+        if (family == nullptr) {
+            family = new QTreeWidgetItem(list_, {heading(entry.family)});
+            family->setFirstColumnSpanned(true);
+            family->setFlags(Qt::ItemIsEnabled);
+            QFont bold = font();
+            bold.setBold(true);
+            family->setFont(0, bold);
+        }
+        const FormatSpec spec = default_spec(entry);
+        auto* item = new QTreeWidgetItem(family);
+        item->setText(0, QString::fromStdString(entry.id));
+        item->setText(1, significant(entry.nominal_bits(spec)));
+        item->setText(2, QString::fromStdString(entry.title));
+        item->setTextAlignment(1, Qt::AlignRight | Qt::AlignVCenter);
+        item->setData(0, id_role, QString::fromStdString(entry.id));
+        item->setToolTip(1, full(entry.nominal_bits(spec)));
+        item->setToolTip(2, QString::fromStdString(entry.title));
+    }
+    list_->expandAll();
+    list_->header()->setStretchLastSection(true);
+    list_->header()->setSectionResizeMode(0, QHeaderView::ResizeToContents);
+    list_->header()->setSectionResizeMode(1, QHeaderView::ResizeToContents);
+}
+
+void FormatPicker::filter(const QString& text) {
+    for (int i = 0; i < list_->topLevelItemCount(); ++i) {
+        QTreeWidgetItem* family = list_->topLevelItem(i);
+        bool any = false;
+        for (int j = 0; j < family->childCount(); ++j) {
+            QTreeWidgetItem* item = family->child(j);
+            const bool matches = item->text(0).contains(text, Qt::CaseInsensitive) ||
+                                 item->text(2).contains(text, Qt::CaseInsensitive) ||
+                                 family->text(0).contains(text, Qt::CaseInsensitive);
+            item->setHidden(!matches);
+            any |= matches;
+        }
+        family->setHidden(!any);
+    }
+}
+
+void FormatPicker::markPresent(const std::vector<FormatSpec>& present) {
+    for (int i = 0; i < list_->topLevelItemCount(); ++i)
+        for (int j = 0; j < list_->topLevelItem(i)->childCount(); ++j) {
+            QTreeWidgetItem* item = list_->topLevelItem(i)->child(j);
+            const std::string id = item->data(0, id_role).toString().toStdString();
+            const bool compared = std::ranges::find(present, id, &FormatSpec::id) != present.end();
+            item->setText(0, QString::fromStdString(id) + (compared ? QStringLiteral(" ✓") : QString()));
+            item->setIcon(0, swatch(Theme::instance().format(default_spec(format(id)))));
+        }
+}
+
+void FormatPicker::showToAdd(const std::vector<FormatSpec>& present) {
+    editing_.reset();
+    setWindowTitle("Compare with…");
+    apply_->setText("Add");
+    markPresent(present);
+    search_->clear();
+    if (format_ == nullptr) {
+        const auto fresh = std::ranges::find_if(formats(), [&](const Format& entry) {
+            return std::ranges::find(present, entry.id, &FormatSpec::id) == present.end();
+        });
+        choose(fresh != formats().end() ? fresh->id : formats().front().id);
+    }
+    show();
+    raise();
+    activateWindow();
+    search_->setFocus();
+}
+
+void FormatPicker::showToEdit(const FormatSpec& spec) {
+    setWindowTitle("Change " + QString::fromStdString(spec.text()));
+    apply_->setText("Apply");
+    markPresent({spec});
+    search_->clear();
+    choose(spec.id);
+    showFormat(spec);
+    editing_ = spec;
+    show();
+    raise();
+    activateWindow();
+    list_->setFocus();
+}
+
+void FormatPicker::choose(const std::string& id) {
+    for (int i = 0; i < list_->topLevelItemCount(); ++i)
+        for (int j = 0; j < list_->topLevelItem(i)->childCount(); ++j)
+            if (QTreeWidgetItem* item = list_->topLevelItem(i)->child(j);
+                item->data(0, id_role).toString().toStdString() == id)
+                list_->setCurrentItem(item);
+}
+
+void FormatPicker::showFormat(const FormatSpec& spec) {
+    clearEditors();
+    format_ = &format(spec.id);
+    values_ = spec.parameters;
+    title_->setText(QString::fromStdString(format_->title));
+    for (const FormatParameter& parameter : format_->parameters)
+        addEditor(parameter, values_.at(parameter.name));
+    describe();
+}
+
+void FormatPicker::clearEditors() {
+    format_ = nullptr;
+    while (editors_->rowCount() > 0)
+        editors_->removeRow(0);
+    values_.clear();
+    title_->clear();
+    facts_->clear();
+    apply_->setEnabled(false);
+}
+
+/// The widget for one parameter, of the kind that the registry tells.
+void FormatPicker::addEditor(const FormatParameter& parameter, const std::string& value) {
+    QWidget* editor = nullptr;
+    const auto set = [this, name = parameter.name](const std::string& text) {
+        values_[name] = text;
+        describe();
+    };
+    const QString text = QString::fromStdString(value);
+    if (parameter.kind == FormatParameter::Kind::flag) {
+        auto* box = new QCheckBox(this);
+        box->setChecked(value == "1");
+        connect(box, &QCheckBox::toggled, this, [set](bool on) { set(on ? "1" : "0"); });
+        editor = box;
+    } else if (!parameter.choices.empty()) {
+        auto* box = new QComboBox(this);
+        for (const std::string& choice : parameter.choices)
+            box->addItem(readable(choice), QString::fromStdString(choice));
+        box->setCurrentIndex(box->findData(text));
+        connect(box, &QComboBox::currentIndexChanged, this,
+                [set, box] { set(box->currentData().toString().toStdString()); });
+        editor = box;
+    } else if (parameter.kind == FormatParameter::Kind::integer) {
+        auto* box = new QSpinBox(this);
+        box->setRange(static_cast<int>(parameter.minimum), static_cast<int>(parameter.maximum));
+        box->setValue(text.toInt());
+        connect(box, &QSpinBox::valueChanged, this, [set](int number) { set(std::to_string(number)); });
+        editor = box;
+    } else if (parameter.kind == FormatParameter::Kind::real) {
+        auto* box = new QDoubleSpinBox(this);
+        box->setDecimals(3);
+        box->setRange(parameter.minimum, parameter.maximum);
+        box->setSingleStep((parameter.maximum - parameter.minimum) / 100);
+        box->setValue(text.toDouble());
+        connect(box, &QDoubleSpinBox::valueChanged, this,
+                [set](double number) { set(QString::number(number).toStdString()); });
+        editor = box;
+    } else {
+        auto* box = new QLineEdit(text, this);
+        connect(box, &QLineEdit::textChanged, this, [set](const QString& typed) { set(typed.toStdString()); });
+        editor = box;
+    }
+    editor->setObjectName("parameter_" + QString::fromStdString(parameter.name));
+    editor->setToolTip(QString::fromStdString(parameter.help));
+    editor->setAccessibleName(readable(parameter.name));
+    auto* label = new QLabel(readable(parameter.name), this);
+    label->setToolTip(QString::fromStdString(parameter.help));
+    label->setBuddy(editor);
+    editors_->addRow(label, editor);
+}
+
+std::optional<FormatSpec> FormatPicker::spec() const {
+    if (format_ == nullptr)
+        return std::nullopt;
+    // Through the parser, which checks what belongs together and spells values in one way.
+    return parse_spec(FormatSpec{format_->id, values_}.text());
+}
+
+void FormatPicker::describe() {
+    try {
+        const FormatSpec chosen = *spec();
+        const std::size_t block = format_->block(chosen);
+        QStringList lines;
+        lines += "<b>" + significant(format_->nominal_bits(chosen), 4) + thin_space + "bits/weight</b>";
+        if (block > 1)
+            lines += "Blocks of " + QString::number(block) + " weights";
+        if (!format_->scale.empty())
+            lines += "Scale: " + QString::fromStdString(format_->scale).toHtmlEscaped();
+        if (!format_->bit_exact_with.empty())
+            lines += "Same bytes as " + QString::fromStdString(format_->bit_exact_with).toHtmlEscaped();
+        if (!format_->source.empty())
+            lines += "Definition: " + QString::fromStdString(format_->source).toHtmlEscaped();
+        facts_->setText(lines.join("<br>"));
+        apply_->setEnabled(true);
+    } catch (const Error& error) {
+        facts_->setText(QString::fromUtf8(error.what()).toHtmlEscaped());
+        apply_->setEnabled(false);
+    }
+}
+
+void FormatPicker::apply() {
+    if (!apply_->isEnabled())
+        return;
+    const auto chosen = spec();
+    if (!chosen)
+        return;
+    if (editing_)
+        emit edited(*editing_, *chosen);
+    else
+        emit added(*chosen);
+    accept();
+}
+
+} // namespace qs::gui

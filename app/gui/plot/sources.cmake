@@ -1,0 +1,10 @@
+target_sources(quantoscope_gui PRIVATE
+  ${CMAKE_CURRENT_LIST_DIR}/CodebookLane.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/EdgeMarks.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/Export.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/HeatMap.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/Legend.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/Overlay.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/Plot.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/StackedBars.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/Ticks.cpp)

@@ -1,0 +1,91 @@
+#include <QDir>
+#include <QElapsedTimer>
+#include <QSettings>
+#include <QTabWidget>
+#include <QTest>
+
+#include "app/gui/MainWindow.h"
+#include "app/gui/plot/Theme.h"
+#include "app/gui/views/View.h"
+#include "core/base/resources.h"
+
+using namespace qs;
+using namespace qs::gui;
+
+/// Writes a picture of each view on the demo model, light and dark, into screenshots/ of the build folder.
+class Screenshots : public QObject {
+    Q_OBJECT
+
+private slots:
+    void initTestCase();
+    void views_data();
+    void views();
+
+private:
+    std::unique_ptr<MainWindow> window_;
+};
+
+void Screenshots::initTestCase() {
+    if (!std::filesystem::exists(resource_dir() / "demo" / "model.safetensors"))
+        QSKIP("resources/demo holds no model");
+    QCoreApplication::setOrganizationName("quantoscope-screenshots");
+    QCoreApplication::setApplicationName("quantoscope-screenshots");
+    QSettings().clear();
+    window_ = std::make_unique<MainWindow>();
+    window_->resize(1280, 800);
+    window_->show();
+    window_->openDemo();
+    Session* session = window_->session();
+    QVERIFY(QTest::qWaitFor([&] { return session->checkpoint() != nullptr; }, 30000));
+    QVERIFY(QTest::qWaitFor([&] { return !session->running() && !session->model().model.empty(); }, 120000));
+    QVERIFY(QDir().mkpath(QUANTOSCOPE_BUILD_DIR "/screenshots"));
+}
+
+void Screenshots::views_data() {
+    QTest::addColumn<QString>("view");
+    QTest::addColumn<bool>("dark");
+    for (const char* view : {"Histogram", "Bins", "Layers", "Memory"})
+        for (const bool dark : {false, true})
+            QTest::addRow("%s-%s", QByteArray(view).toLower().constData(), dark ? "dark" : "light")
+                << QString(view) << dark;
+}
+
+void Screenshots::views() {
+    QFETCH(QString, view);
+    QFETCH(bool, dark);
+    if (!window_)
+        QSKIP("resources/demo holds no model");
+    Theme::instance().setMode(dark ? Theme::Mode::dark : Theme::Mode::light);
+    auto* tabs = window_->findChild<QTabWidget*>();
+    View* shown = nullptr;
+    for (int i = 0; i < tabs->count(); ++i)
+        if (auto* candidate = qobject_cast<View*>(tabs->widget(i)); candidate && candidate->title() == view) {
+            tabs->setCurrentIndex(i);
+            shown = candidate;
+        }
+    QVERIFY(shown != nullptr);
+    QTest::qWait(50);
+    QVERIFY(QTest::qWaitFor([&] { return shown->settled(); }, 60000));
+    QTest::qWait(100);
+
+    const QImage picture = window_->grab().toImage().convertToFormat(QImage::Format_RGB32);
+    QCOMPARE(picture.size(), QSize(1280, 800));
+    const QString path = QStringLiteral(QUANTOSCOPE_BUILD_DIR "/screenshots/%1.png").arg(QTest::currentDataTag());
+    QVERIFY2(picture.save(path), qPrintable(path));
+
+    // Not blank: the plot holds many colours, on the ground of the theme.
+    const QImage plot = shown->activePlot()->grab().toImage().convertToFormat(QImage::Format_RGB32);
+    QCOMPARE(plot.pixelColor(1, 1), Theme::instance().background());
+    QSet<QRgb> colours;
+    int ground = 0;
+    for (int y = 0; y < plot.height(); ++y)
+        for (int x = 0; x < plot.width(); ++x) {
+            colours << plot.pixel(x, y);
+            ground += plot.pixelColor(x, y) == Theme::instance().background();
+        }
+    QVERIFY(colours.size() > 50);
+    QVERIFY(ground < plot.width() * plot.height() * 97 / 100);
+}
+
+QTEST_MAIN(Screenshots)
+#include "screenshots.moc"
