@@ -24,6 +24,13 @@ void add_commands(CLI::App& app, qs::cli::Action& action) {
         add(app, action);
 }
 
+/// CLI11 says only that a command is needed; people want to read what was wrong with theirs.
+std::string parse_error_text(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+    if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-')
+        return std::string("'") + argv[1] + "' is not a command";
+    return error.what();
+}
+
 std::string help_hint(const CLI::App& app) {
     const auto chosen = app.get_subcommands();
     return "; see quantoscope-cli " + (chosen.empty() ? "" : chosen.front()->get_name() + " ") + "--help";
@@ -47,7 +54,7 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         if (error.get_exit_code() == 0)
             return app.exit(error);
-        return report(wrong_usage, error.what() + help_hint(app));
+        return report(wrong_usage, parse_error_text(app, error, argc, argv) + help_hint(app));
     } catch (const qs::cli::UsageError& error) {
         return report(wrong_usage, error.what());
     } catch (const qs::Cancelled&) {

@@ -191,4 +191,14 @@ Statistics statistics_of_patterns(std::span<const std::uint64_t> counts, DType d
     return result;
 }
 
+double sum_of_squares(std::span<const std::uint64_t> counts, DType dtype) {
+    double sum = 0;
+    for (std::uint32_t pattern = 0; pattern < counts.size(); ++pattern) {
+        const double value = counts[pattern] == 0 ? 0 : pattern_value(pattern, dtype);
+        if (std::isfinite(value))
+            sum += value * value * static_cast<double>(counts[pattern]);
+    }
+    return sum;
+}
+
 } // namespace qs

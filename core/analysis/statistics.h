@@ -36,4 +36,7 @@ Statistics finish(const Moments& moments);
 /// `dtype` is f16 or bf16.
 Statistics statistics_of_patterns(std::span<const std::uint64_t> counts, DType dtype);
 
+/// Σw² of the finite ones among them.
+double sum_of_squares(std::span<const std::uint64_t> counts, DType dtype);
+
 } // namespace qs

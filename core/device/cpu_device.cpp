@@ -284,6 +284,8 @@ private:
         result.stored_bits = codecs_[i]->stored_bits();
         result.elements = tensor_.shape.count();
         result.sums = sums_[0].errors[i];
+        if (by_words_[i])
+            result.sums.complete(sum_of_squares(total_.patterns, tensor_.dtype));
         result.usage = std::move(total_.usage[i]);
         return result;
     }

@@ -22,6 +22,11 @@ void ErrorSums::merge(const ErrorSums& later) {
     }
 }
 
+void ErrorSums::complete(double all_w2) {
+    sum_v2 += all_w2 - sum_w2;
+    sum_w2 = all_w2;
+}
+
 void TensorCodec::scan(const float*, std::uint64_t, std::size_t) {}
 
 std::size_t TensorCodec::evaluate_bf16(const std::uint16_t*, std::uint64_t, std::size_t, ErrorSums&,

@@ -48,6 +48,8 @@ struct ErrorSums {
     std::uint64_t max_index = 0;   ///< flat element index of the first maximum
 
     void merge(const ErrorSums& later);
+    /// Adds what evaluate_bf16() left out, given Σw² of all finite weights.
+    void complete(double all_w2);
 };
 
 /// How one format treats one tensor: the block codecs of the format bound to its parameters and the tensor's shape.
@@ -78,8 +80,10 @@ public:
                           std::uint64_t* usage) const;
 
     /// A fast evaluate() over stored bfloat16 words, for the whole blocks from `begin` on: takes as many as it can and
-    /// returns how many weights those are, 0 where the format has no such form for this tensor. What it leaves goes
-    /// through evaluate(). Usage is the same; sums may be rounded otherwise, by less than 1e-9 of themselves.
+    /// returns how many weights those are, 0 where the format has no such form for this tensor; what it leaves goes
+    /// through evaluate(). Of the weights it takes it does not add Σw², which is the same in every format: nothing to
+    /// sum_w2, and to sum_v2 only what Σv² has more than Σw². Whoever knows Σw² of the tensor calls ErrorSums::complete.
+    /// The sums may be rounded otherwise than evaluate()'s, by less than 1e-9 of themselves.
     virtual std::size_t evaluate_bf16(const std::uint16_t* words, std::uint64_t begin, std::size_t count,
                                       ErrorSums& sums, std::uint64_t* usage) const;
     /// Whether evaluate_bf16() takes blocks of this tensor.

@@ -21,9 +21,13 @@ constexpr std::uint64_t most_context = std::uint64_t{1} << 24;
 
 /// 6740000000 → "6,740,000,000".
 std::string grouped(double number) {
-    std::string text = fmt::format("{:.0f}", number);
-    for (std::size_t i = text.size(); i > 3; i -= 3)
-        text.insert(i - 3, ",");
+    const std::string digits = fmt::format("{:.0f}", number);
+    std::string text;
+    for (std::size_t i = 0; i < digits.size(); ++i) {
+        if (i > 0 && (digits.size() - i) % 3 == 0)
+            text += ',';
+        text += digits[i];
+    }
     return text;
 }
 

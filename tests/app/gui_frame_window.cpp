@@ -283,6 +283,8 @@ private slots:
         action(window, "openFile")->trigger();
         answer(small_);
         QVERIFY(settled(window));
+        window.activateWindow(); // no window manager gives the focus back
+        QVERIFY(QTest::qWaitForWindowActive(&window));
         QTest::keyClick(&window, Qt::Key_E, Qt::ControlModifier);
         const QString picture = folder_.filePath("view.png");
         answer(picture);
@@ -308,12 +310,18 @@ private slots:
     void helpOpensBesideTheWindow() {
         MainWindow window;
         showWindow(window);
+        const auto open_sheet = [&]() -> QDialog* {
+            for (auto* dialog : window.findChildren<QDialog*>())
+                if (dialog->isVisible())
+                    return dialog;
+            return nullptr;
+        };
         for (const char* name : {"shortcuts", "about"}) {
             action(window, name)->trigger();
-            auto* dialog = qobject_cast<QDialog*>(QApplication::activeWindow());
+            QDialog* dialog = open_sheet();
             QVERIFY2(dialog != nullptr && !dialog->isModal(), name);
             dialog->close();
-            QTest::qWait(1);
+            QVERIFY(QTest::qWaitFor([&] { return open_sheet() == nullptr; }));
         }
     }
 

@@ -1,3 +1,4 @@
+#include <QComboBox>
 #include <QDir>
 #include <QElapsedTimer>
 #include <QSettings>
@@ -22,6 +23,8 @@ private slots:
     void views();
 
 private:
+    static void chooseModel(View& view, const QString& card);
+
     std::unique_ptr<MainWindow> window_;
 };
 
@@ -50,6 +53,14 @@ void Screenshots::views_data() {
                 << QString(view) << dark;
 }
 
+void Screenshots::chooseModel(View& view, const QString& card) {
+    auto* models = view.findChild<QComboBox*>("model");
+    const int index = models->findData(card);
+    QVERIFY(index >= 0);
+    models->setCurrentIndex(index);
+    emit models->activated(index);
+}
+
 void Screenshots::views() {
     QFETCH(QString, view);
     QFETCH(bool, dark);
@@ -64,6 +75,8 @@ void Screenshots::views() {
             shown = candidate;
         }
     QVERIFY(shown != nullptr);
+    if (view == "Memory") // of a model for which memory is a question
+        chooseModel(*shown, "llama-3.1-8b");
     QTest::qWait(50);
     QVERIFY(QTest::qWaitFor([&] { return shown->settled(); }, 60000));
     QTest::qWait(100);

@@ -1,1 +1,5 @@
-# Tests.
+quantoscope_test(test_safetensors SOURCES core/checkpoint/test_safetensors.cpp LABELS unit)
+quantoscope_test(test_gguf SOURCES core/checkpoint/test_gguf.cpp LABELS unit)
+quantoscope_test(test_names SOURCES core/checkpoint/test_names.cpp LABELS unit)
+quantoscope_test(test_containers SOURCES core/checkpoint/test_containers.cpp LABELS unit)
+quantoscope_test(test_hostile SOURCES core/checkpoint/test_hostile.cpp LABELS unit)

@@ -72,6 +72,9 @@ QByteArray csvNumber(double value) {
         return {};
     if (std::isinf(value))
         return value > 0 ? "inf" : "-inf";
+    constexpr double exact = 9007199254740992; // whole numbers below are written out: bytes, counts
+    if (value == std::floor(value) && std::abs(value) < exact)
+        return QByteArray::number(static_cast<qint64>(value));
     return QByteArray::number(value, 'g', QLocale::FloatingPointShortest);
 }
 

@@ -35,24 +35,32 @@ struct CellTable {
 
 /// Pairs of vectors whose squares are added in float32 before they go to float64.
 inline constexpr std::size_t widen_after = 8;
+/// The same for blocks other than 64: long blocks share few scales, so that rounding errors repeat.
+inline constexpr std::size_t widen_after_of_any = 2;
+/// Where the level is 0, d is −w with the 8 bits of a bfloat16: a sum of such squares meets halfway cases all the time,
+/// and rounding them to even makes it too small. Times this 16-bit factor, which is taken out at the end, the squares
+/// have no halfway cases, and the product of d and the factor is still exact there.
+inline constexpr float square_factor = 0x9e3bp-15F;
 /// Weights that are asked for ahead of their use.
 inline constexpr std::size_t prefetch_ahead = 2048;
 
-/// Finds the largest error with the scalar arithmetic, but only in blocks whose scale makes a new maximum possible.
+/// Keeps the largest error and where it is. Few blocks can hold a new one, and those are searched with the arithmetic of
+/// the scalar codec.
 class MaxError {
 public:
     MaxError(const CellTable& table, std::uint64_t begin, ErrorSums& sums) : table_(table), begin_(begin), sums_(sums) {}
 
-    /// The block of `count` weights that starts `offset` after begin.
-    void consider(const std::uint16_t* weights, std::size_t offset, std::size_t count, float absmax, float decoded_with) {
-        const double possible = absmax * table_.largest_error + std::abs(static_cast<double>(absmax) - decoded_with);
-        if (possible * (1 + 1e-6) > sums_.max_abs)
-            search(weights, offset, count, absmax, decoded_with);
+    /// What no error in a block of this scale exceeds.
+    float bound(float absmax, float decoded_with) const {
+        return absmax * table_.largest_error + std::abs(absmax - decoded_with);
     }
+    /// Whether an error of about this size is larger than any before.
+    bool exceeds(float error) const { return static_cast<double>(error) * (1 + 1e-6) > sums_.max_abs; }
 
-private:
+    /// The block of `count` weights that starts `offset` after begin.
     void search(const std::uint16_t* weights, std::size_t offset, std::size_t count, float absmax, float decoded_with);
 
+private:
     const CellTable& table_;
     std::uint64_t begin_;
     ErrorSums& sums_;
@@ -114,11 +122,18 @@ public:
             part_[i] = hn::Load(f, entries + i * hn::Lanes(f));
     }
 
+    Table16 times(VF factor) const {
+        Table16 product = *this;
+        for (VF& part : product.part_)
+            part = hn::Mul(part, factor);
+        return product;
+    }
+
     VF operator()(VI index) const {
-        const F32 f;
 #if HWY_TARGET <= HWY_AVX3
-        return hn::TableLookupLanes(part_[0], hn::IndicesFromVec(f, hn::And(index, hn::Set(I32(), 15))));
+        return VF{_mm512_permutexvar_ps(index.raw, part_[0].raw)};
 #else
+        const F32 f;
         const I32 i;
         const auto low = hn::IndicesFromVec(f, hn::And(index, hn::Set(i, 7)));
         const auto bit3 = hn::RebindMask(f, hn::TestBit(index, hn::Set(i, 8)));
@@ -143,17 +158,18 @@ Pair load_pair(const std::uint16_t* weights) {
     return {hn::BitCast(f, hn::ShiftLeft<16>(words)), hn::BitCast(f, hn::And(words, hn::Set(u, 0xFFFF0000U)))};
 }
 
+/// The largest magnitude of a block. As integers, magnitudes are in the order of their values, with NaN above Inf: a
+/// NaN is never lost, as it would be among floats.
 float absmax(const std::uint16_t* weights, std::size_t count) {
-    const F32 f;
-    VF largest = hn::Zero(f);
-    // Unordered bit patterns of |w| grow with |w|, NaN above Inf: a NaN is never lost, as it would be in a float max.
-    auto bits = hn::Zero(U32());
-    for (std::size_t i = 0; i < count; i += 2 * hn::Lanes(f)) {
-        const Pair pair = load_pair(weights + i);
-        bits = hn::Max(bits, hn::Max(hn::BitCast(U32(), hn::Abs(pair.even)), hn::BitCast(U32(), hn::Abs(pair.odd))));
-    }
-    largest = hn::BitCast(f, hn::MaxOfLanes(U32(), bits));
-    return hn::GetLane(largest);
+    const hn::Repartition<std::uint16_t, F32> u;
+    const auto magnitude = hn::Set(u, 0x7FFF);
+    auto largest = hn::Zero(u);
+    for (std::size_t i = 0; i < count; i += hn::Lanes(u))
+        largest = hn::Max(largest, hn::And(magnitude, hn::LoadU(u, weights + i)));
+    const U32 u32;
+    const auto words = hn::BitCast(u32, largest);
+    const auto pairs = hn::Max(hn::ShiftLeft<16>(words), hn::And(words, hn::Set(u32, 0xFFFF0000U)));
+    return hn::GetLane(hn::BitCast(F32(), hn::MaxOfLanes(u32, pairs)));
 }
 
 /// Adds the lanes of a float32 vector to a float64 one.
@@ -164,43 +180,40 @@ VD add_to(VD sum, VF part) {
     return hn::Add(sum, hn::PromoteTo(d, hn::UpperHalf(half, part)));
 }
 
-/// The four sums of ErrorSums, in the lanes of float64 vectors.
+/// Σd², Σd and Σwd of d = v − w, in the lanes of float64 vectors.
 class Sums {
 public:
     // Written out: GCC compiles implicit constructors for the base target.
-    Sums() : d2_(hn::Zero(F32())), d_(d2_), v2_(d2_), w2_(d2_), total_d2_(hn::Zero(F64())), total_d_(total_d2_),
-             total_v2_(total_d2_), total_w2_(total_d2_) {}
+    Sums() : d2_(hn::Zero(F32())), d_(d2_), wd_(d2_), total_d2_(hn::Zero(F64())), total_d_(total_d2_),
+             total_wd_(total_d2_) {}
 
     void add(VF w, VF v) {
         const VF d = hn::Sub(v, w);
-        d2_ = hn::MulAdd(d, d, d2_);
+        d2_ = hn::MulAdd(hn::Mul(d, hn::Set(F32(), square_factor)), d, d2_);
         d_ = hn::Add(d_, d);
-        v2_ = hn::MulAdd(v, v, v2_);
-        w2_ = hn::MulAdd(w, w, w2_);
+        wd_ = hn::MulAdd(w, d, wd_);
     }
 
     /// Moves the float32 part to float64.
     void widen() {
-        const VF zero = hn::Zero(F32());
         total_d2_ = add_to(total_d2_, d2_);
         total_d_ = add_to(total_d_, d_);
-        total_v2_ = add_to(total_v2_, v2_);
-        total_w2_ = add_to(total_w2_, w2_);
-        d2_ = d_ = v2_ = w2_ = zero;
+        total_wd_ = add_to(total_wd_, wd_);
+        d2_ = d_ = wd_ = hn::Zero(F32());
     }
 
     void finish(ErrorSums& sums) const {
-        sums.sum_d2 += total(total_d2_);
+        const double d2 = total(total_d2_) / static_cast<double>(square_factor);
+        sums.sum_d2 += d2;
         sums.sum_d += total(total_d_);
-        sums.sum_v2 += total(total_v2_);
-        sums.sum_w2 += total(total_w2_);
+        sums.sum_v2 += 2 * total(total_wd_) + d2;
     }
 
 private:
     static double total(VD lanes) { return hn::GetLane(hn::SumOfLanes(F64(), lanes)); }
 
-    VF d2_, d_, v2_, w2_;
-    VD total_d2_, total_d_, total_v2_, total_w2_;
+    VF d2_, d_, wd_;
+    VD total_d2_, total_d_, total_wd_;
 };
 
 using U64 = hn::Repartition<std::uint64_t, F32>;
@@ -274,64 +287,133 @@ public:
         // Adding 1.5·2²³ leaves the nearest integer in the low bits of the float.
         const VI cell = hn::BitCast(i, hn::MulAdd(axis, hn::Set(f, 15.0F), hn::Set(f, 12582912.0F)));
         const VI below = hn::BitCast(i, rank_(cell));
-        const VI above = hn::VecFromMask(i, hn::RebindMask(i, hn::Gt(axis, threshold_(cell))));
-        const VI rank = hn::Sub(below, above);
+        const auto above = hn::Gt(axis, threshold_(cell));
+#if HWY_TARGET <= HWY_AVX3
+        const VI rank{_mm512_mask_add_epi32(below.raw, above.raw, below.raw, hn::Set(i, 1).raw)};
+#else
+        const VI rank = hn::Sub(below, hn::VecFromMask(i, hn::RebindMask(i, above)));
+#endif
         if constexpr (of_magnitude)
             return hn::IfThenElse(hn::RebindMask(i, hn::Lt(x, hn::Zero(f))), hn::Or(rank, hn::Set(i, 8)), rank);
         return rank;
     }
 
-    VF decode(VI rank, VF absmax) const { return hn::Mul(level_(rank), absmax); }
+    /// What the ranks of a block stand for: the levels times its absmax.
+    Table16 decoder(VF absmax) const { return level_.times(absmax); }
 
 private:
     Table32 threshold_, rank_;
     Table16 level_;
 };
 
-/// Works on groups of blocks: first the absmax of each, then the blocks, so that no block waits for its own maximum.
-template <bool of_magnitude, bool count_usage>
-std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::size_t count, std::size_t block,
-                     const float* decode_absmax, ErrorSums& sums, std::uint64_t* usage, MaxError& max_error) {
-    constexpr std::size_t group = 16;
+/// About the largest |w − v| of a block.
+template <bool of_magnitude>
+float largest_error(const Codec<of_magnitude>& codec, const std::uint16_t* weights, std::size_t block, VF scale,
+                    const Table16& decoder) {
     const F32 f;
+    VF largest = hn::Zero(f);
+    for (std::size_t i = 0; i < block; i += 2 * hn::Lanes(f)) {
+        const Pair pair = load_pair(weights + i);
+        for (const VF w : {pair.even, pair.odd})
+            largest = hn::Max(largest, hn::Abs(hn::Sub(decoder(codec.encode(w, scale)), w)));
+    }
+    return hn::GetLane(hn::MaxOfLanes(f, largest));
+}
+
+inline constexpr std::size_t group = 16;
+
+/// Sixteen blocks, or fewer at the end and before one that is not finite.
+struct Group {
+    std::array<float, group> absmax{}, reciprocal, decoded_with;
+    std::size_t blocks = 0;
+};
+
+/// The scales of the blocks from `weights` on.
+void read_scales(const std::uint16_t* weights, std::size_t blocks, std::size_t block, const float* decode_absmax,
+                 Group& g) {
+    const F32 f;
+    for (g.blocks = 0; g.blocks < blocks; ++g.blocks) {
+        const std::uint16_t* start = weights + g.blocks * block;
+        hwy::Prefetch(start + prefetch_ahead);
+        hwy::Prefetch(start + prefetch_ahead + 32);
+        const float largest = absmax(start, block);
+        if (!(largest <= std::numeric_limits<float>::max()))
+            break;
+        g.absmax[g.blocks] = largest;
+        g.decoded_with[g.blocks] = decode_absmax == nullptr ? largest : decode_absmax[g.blocks];
+    }
+    for (std::size_t i = 0; i < group; i += hn::Lanes(f)) {
+        const VF least = hn::Max(hn::LoadU(f, &g.absmax[i]), hn::Set(f, 1e-38F));
+        hn::StoreU(hn::Div(hn::Set(f, 1.0F), least), f, &g.reciprocal[i]);
+    }
+}
+
+/// Looks for a new largest error in the blocks of a group.
+template <bool of_magnitude>
+void find_max_error(const Codec<of_magnitude>& codec, const std::uint16_t* weights, std::size_t offset,
+                    std::size_t block, const Group& g, MaxError& max_error) {
+    const F32 f;
+    float bound = 0;
+    for (std::size_t b = 0; b < g.blocks; ++b)
+        bound = std::max(bound, max_error.bound(g.absmax[b], g.decoded_with[b]));
+    if (!max_error.exceeds(bound))
+        return;
+    for (std::size_t b = 0; b < g.blocks; ++b) {
+        const std::uint16_t* start = weights + b * block;
+        const Table16 decoder = codec.decoder(hn::Set(f, g.decoded_with[b]));
+        if (max_error.exceeds(max_error.bound(g.absmax[b], g.decoded_with[b])) &&
+            max_error.exceeds(largest_error(codec, start, block, hn::Set(f, g.reciprocal[b]), decoder)))
+            max_error.search(start, offset + b * block, block, g.absmax[b], g.decoded_with[b]);
+    }
+}
+
+/// Works on groups of blocks: first the absmax of each, then the blocks, so that no block waits for its own maximum.
+/// `fixed` is the block where the compiler shall know it, else 0.
+template <bool of_magnitude, bool count_usage, std::size_t fixed>
+std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::size_t count, std::size_t any_block,
+                     const float* decode_absmax, ErrorSums& sums, std::uint64_t* usage, MaxError& max_error) {
+    const F32 f;
+    const std::size_t block = fixed != 0 ? fixed : any_block;
     const Codec<of_magnitude> codec(table);
     Sums totals;
     Usage counted;
+    Group g;
     std::size_t done = 0, since_widen = 0;
     while (done + block <= count) {
-        std::array<float, group> scale_of;
         const std::size_t blocks = std::min(group, (count - done) / block);
-        std::size_t finite = 0;
-        for (; finite < blocks; ++finite) {
-            const std::uint16_t* start = weights + done + finite * block;
-            hwy::Prefetch(start + prefetch_ahead);
-            hwy::Prefetch(start + prefetch_ahead + 32);
-            scale_of[finite] = absmax(start, block);
-            if (!(scale_of[finite] <= std::numeric_limits<float>::max()))
-                break;
-        }
-        for (std::size_t b = 0; b < finite; ++b) {
+        read_scales(weights + done, blocks, block, decode_absmax == nullptr ? nullptr : decode_absmax + done / block, g);
+        for (std::size_t b = 0; b < g.blocks; ++b) {
             const std::uint16_t* start = weights + done + b * block;
-            const float largest = scale_of[b];
-            const float decoded_with = decode_absmax == nullptr ? largest : decode_absmax[done / block + b];
-            const VF scale = hn::Set(f, 1.0F / std::max(largest, 1e-38F)), back = hn::Set(f, decoded_with);
-            for (std::size_t i = 0; i < block; i += 2 * hn::Lanes(f)) {
+            const VF scale = hn::Set(f, g.reciprocal[b]);
+            const Table16 decoder = codec.decoder(hn::Set(f, g.decoded_with[b]));
+            const auto take = [&](std::size_t i) HWY_ATTR {
                 const Pair pair = load_pair(start + i);
                 for (const VF w : {pair.even, pair.odd}) {
                     const VI rank = codec.encode(w, scale);
-                    totals.add(w, codec.decode(rank, back));
+                    totals.add(w, decoder(rank));
                     if constexpr (count_usage)
                         counted.add(rank);
                 }
-                if (++since_widen == widen_after) {
-                    totals.widen();
-                    since_widen = 0;
+            };
+            constexpr std::size_t at_once = 2 * hn::MaxLanes(F32());
+            if constexpr (fixed != 0) {
+#pragma GCC unroll 4
+                for (std::size_t i = 0; i < fixed; i += at_once)
+                    take(i);
+                since_widen += fixed / at_once;
+                if (since_widen >= widen_after)
+                    totals.widen(), since_widen = 0;
+            } else {
+                for (std::size_t i = 0; i < block; i += at_once) {
+                    take(i);
+                    if (++since_widen == widen_after_of_any)
+                        totals.widen(), since_widen = 0;
                 }
             }
-            max_error.consider(start, done + b * block, block, largest, decoded_with);
         }
-        done += finite * block;
-        if (finite < blocks)
+        find_max_error(codec, weights + done, done, block, g, max_error);
+        done += g.blocks * block;
+        if (g.blocks < blocks)
             break;
     }
     totals.widen();
@@ -341,14 +423,22 @@ std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::
     return done;
 }
 
+template <bool of_magnitude>
+std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::size_t count, std::size_t block,
+                     const float* decode_absmax, ErrorSums& sums, std::uint64_t* usage, MaxError& max_error) {
+    const auto chosen = block == 64
+                            ? (usage == nullptr ? evaluate<of_magnitude, false, 64> : evaluate<of_magnitude, true, 64>)
+                            : (usage == nullptr ? evaluate<of_magnitude, false, 0> : evaluate<of_magnitude, true, 0>);
+    return chosen(table, weights, count, block, decode_absmax, sums, usage, max_error);
+}
+
 #endif
 
 /// See evaluate_codebook4.
 std::size_t run(const CellTable& table, const std::uint16_t* weights, std::size_t count, std::size_t block,
                 const float* decode_absmax, ErrorSums& sums, std::uint64_t* usage, MaxError& max_error) {
 #if HWY_MAX_BYTES >= 32
-    const auto chosen = table.of_magnitude ? (usage == nullptr ? evaluate<true, false> : evaluate<true, true>)
-                                           : (usage == nullptr ? evaluate<false, false> : evaluate<false, true>);
+    const auto chosen = table.of_magnitude ? evaluate<true> : evaluate<false>;
     return chosen(table, weights, count, block, decode_absmax, sums, usage, max_error);
 #else
     (void)table, (void)weights, (void)count, (void)block, (void)decode_absmax, (void)sums, (void)usage, (void)max_error;
