@@ -379,7 +379,8 @@ void place(std::vector<TensorInfo>& tensors, std::uint64_t data_begin, std::uint
             throw Error(file, fmt::format("tensor '{}' at byte {} of the data overlaps the tensor before it",
                                           printable(tensor.name), tensor.offset));
         previous_end = tensor.offset + tensor.bytes;
-        tensor.offset += data_begin;
+        // An empty tensor may stand in the padding that a file without data leaves out.
+        tensor.offset = std::min(tensor.offset + data_begin, file_size);
     }
 }
 

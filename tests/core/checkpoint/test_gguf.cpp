@@ -86,6 +86,16 @@ private slots:
             QCOMPARE(open_checkpoint(path)->tensors.size(), std::size_t{2});
     }
 
+    void empty_tensors_lie_inside_the_file() {
+        const QByteArray bytes = "GGUF" + le(3U) + le(std::uint64_t{1}) + le(std::uint64_t{0}) +
+                                 gguf_tensor("w", {0}, f32, 0); // and no padding up to the data
+        const auto path = files_.write("empty.gguf", bytes);
+        const auto checkpoint = open_checkpoint(path);
+        const TensorInfo& tensor = checkpoint->tensors.at(0);
+        QVERIFY(tensor.offset <= static_cast<std::size_t>(bytes.size()));
+        QVERIFY(checkpoint->data(tensor).empty());
+    }
+
     void refuses_what_is_wrong_data() {
         QTest::addColumn<QByteArray>("bytes");
         QTest::addColumn<QString>("named");

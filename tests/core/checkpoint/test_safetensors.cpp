@@ -70,7 +70,7 @@ private slots:
         row("no shape", R"({"w":{"dtype":"F32","data_offsets":[0,8]}})", 8, "'w'");
         row("not an object", R"([1])", 0, "header");
         row("not JSON", R"({"w":)", 0, "JSON");
-        row("deep nesting", "{\"a\":" + QByteArray(100000, '['), 0, "header");
+        row("deep nesting", "{\"a\":" + QByteArray(100000, '['), 0, "'a'");
         row("a number instead of a tensor", R"({"w": 3})", 0, "'w'");
     }
 
