@@ -9,7 +9,9 @@ namespace qs::cuda {
 inline constexpr unsigned shared_bins = 4096;
 
 /// Bytes of dynamic shared memory that Binning takes.
-inline unsigned binning_bytes(unsigned bins) { return bins + 3 <= shared_bins ? (bins + 3) * 4 : 0; }
+inline unsigned binning_bytes(unsigned bins) {
+    return bins + 3 <= shared_bins ? (bins + 3) * 4 : 0;
+}
 
 /// Counts values of a thread block into equal bins, as the CPU device does: per_bin = bins / (high − low), and the
 /// last bin holds `high`.

@@ -25,8 +25,8 @@ __device__ __forceinline__ unsigned rank_of(float x, Thresholds threshold, unsig
         return rank;
     } else {
         constexpr unsigned candidates = codes / (2 * step);
-        const float t = select<candidates>(rank / (2 * step),
-                                           [&](unsigned i) { return threshold(2 * step * i + step - 1); });
+        const float t =
+            select<candidates>(rank / (2 * step), [&](unsigned i) { return threshold(2 * step * i + step - 1); });
         return rank_of<codes, step / 2>(x, threshold, rank + (x > t ? step : 0));
     }
 }
@@ -55,8 +55,12 @@ struct DeviceFp4Codec : Fp4Codec {
     }
 };
 
-DeviceNf4Codec on_device(const Nf4Codec& codec) { return {codec}; }
-DeviceFp4Codec on_device(const Fp4Codec& codec) { return {codec}; }
+DeviceNf4Codec on_device(const Nf4Codec& codec) {
+    return {codec};
+}
+DeviceFp4Codec on_device(const Fp4Codec& codec) {
+    return {codec};
+}
 
 } // namespace
 

@@ -88,8 +88,8 @@ public:
           runs_(work.make_runs(tensor.shape, specs)),
           by_patterns_(tensor.shape.count() >= patterns_from &&
                        native_type(tensor.dtype, tensor.byte_swapped) != NativeType::f32),
-          feed_(work.feed, tensor, (any_needs_scan(runs_) ? 1 : 0) + 1 + (by_patterns_ ? 0 : 1),
-                work.resident_limit(), work.compute) {
+          feed_(work.feed, tensor, (any_needs_scan(runs_) ? 1 : 0) + 1 + (by_patterns_ ? 0 : 1), work.resident_limit(),
+                work.compute) {
         if (by_patterns_)
             patterns_ = work_.zeroed<Count>(pattern_count);
         else
@@ -347,9 +347,8 @@ public:
             constexpr std::size_t bytes = std::size_t{1} << 30;
             const auto* data = work.zeroed<std::byte>(bytes);
             auto* sink = work.zeroed<std::uint32_t>(1);
-            return 1e-9 * static_cast<double>(bytes) / best_device_seconds(work.compute, job, [&] {
-                       read_all(data, bytes, sink, work.compute);
-                   });
+            return 1e-9 * static_cast<double>(bytes) /
+                   best_device_seconds(work.compute, job, [&] { read_all(data, bytes, sink, work.compute); });
         });
     }
 

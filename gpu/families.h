@@ -9,7 +9,7 @@ namespace qs::cuda {
 /// What every codec's run is made from.
 struct RunContext {
     TensorShape shape;
-    std::unique_ptr<TensorCodec> host_codec;  ///< the format on the CPU, for what is not the device's business
+    std::unique_ptr<TensorCodec> host_codec; ///< the format on the CPU, for what is not the device's business
     Scratch& scratch;
 };
 

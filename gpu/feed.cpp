@@ -16,10 +16,11 @@ NativeType native_type(DType dtype, bool byte_swapped) {
     return NativeType::f32;
 }
 
-std::size_t size_of(NativeType type) { return type == NativeType::f32 ? 4 : 2; }
+std::size_t size_of(NativeType type) {
+    return type == NativeType::f32 ? 4 : 2;
+}
 
-Feed::Feed(FeedBuffers& buffers, const TensorView& tensor, int passes, std::size_t resident_limit,
-           cudaStream_t compute)
+Feed::Feed(FeedBuffers& buffers, const TensorView& tensor, int passes, std::size_t resident_limit, cudaStream_t compute)
     : buffers_(buffers), tensor_(tensor), compute_(compute), count_(tensor.shape.count()),
       type_(native_type(tensor.dtype, tensor.byte_swapped)),
       converts_(type_ == NativeType::f32 && (tensor.dtype != DType::f32 || tensor.byte_swapped)), passes_(passes) {
@@ -55,7 +56,8 @@ void Feed::copy_to_pinned(std::byte* pinned, std::uint64_t first_byte, std::size
 }
 
 Piece Feed::resident_piece(std::uint64_t begin, std::uint64_t longest) const {
-    return {type_, buffers_.resident.as<std::byte>() + begin * size_of(type_), begin, std::min(longest, count_ - begin)};
+    return {type_, buffers_.resident.as<std::byte>() + begin * size_of(type_), begin,
+            std::min(longest, count_ - begin)};
 }
 
 Piece Feed::bring(std::uint64_t begin) {

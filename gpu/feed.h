@@ -15,13 +15,13 @@ namespace qs::cuda {
 struct FeedBuffers {
     struct Slot {
         PinnedBuffer pinned;
-        DeviceBuffer stored;   ///< as in the file, where it must be converted
-        DeviceBuffer weights;  ///< in a native type, where the tensor does not stay on the device
-        Event copied;          ///< `pinned` may be filled again
-        Event used;            ///< `stored` and `weights` may be overwritten
+        DeviceBuffer stored;  ///< as in the file, where it must be converted
+        DeviceBuffer weights; ///< in a native type, where the tensor does not stay on the device
+        Event copied;         ///< `pinned` may be filled again
+        Event used;           ///< `stored` and `weights` may be overwritten
     };
     std::array<Slot, 2> slots;
-    DeviceBuffer resident;     ///< a whole tensor in a native type
+    DeviceBuffer resident; ///< a whole tensor in a native type
     Stream copies;
 };
 

@@ -28,12 +28,12 @@ private:
 
 /// Where the sums of a format go.
 struct ErrorTarget {
-    ErrorSums* units;  ///< one for each unit of the tensor
-    Count* usage;      ///< per code, or null
+    ErrorSums* units; ///< one for each unit of the tensor
+    Count* usage;     ///< per code, or null
 };
 
-/// One format on one tensor on the device. Mirrors TensorCodec: where needs_scan() is true all pieces go through scan(),
-/// then finish_scan() once, before anything else. Everything is enqueued into `stream`; pieces come in order.
+/// One format on one tensor on the device. Mirrors TensorCodec: where needs_scan() is true all pieces go through
+/// scan(), then finish_scan() once, before anything else. Everything is enqueued into `stream`; pieces come in order.
 class FormatRun {
 public:
     virtual ~FormatRun() = default;

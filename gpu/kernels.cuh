@@ -158,8 +158,8 @@ public:
     template <NativeType type, class Sink>
     void launch(const Piece& piece, const Sink& sink, cudaStream_t stream) const {
         const unsigned width = block_ / 4 < warp_threads ? block_ / 4 : warp_threads;
-        block_kernel<type><<<blocks_for(piece), block_threads, sink.shared_bytes(), stream>>>(piece, codec_, block_,
-                                                                                              width, sink);
+        block_kernel<type>
+            <<<blocks_for(piece), block_threads, sink.shared_bytes(), stream>>>(piece, codec_, block_, width, sink);
     }
 
 private:

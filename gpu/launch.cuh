@@ -9,7 +9,9 @@
 namespace qs::cuda {
 
 /// One thread block a unit.
-inline unsigned blocks_for(const Piece& piece) { return static_cast<unsigned>(units_in(piece.count)); }
+inline unsigned blocks_for(const Piece& piece) {
+    return static_cast<unsigned>(units_in(piece.count));
+}
 
 /// One warp each for `count` things.
 inline unsigned warps_for(std::uint64_t count) {

@@ -9,7 +9,9 @@ namespace {
 constexpr unsigned threads = 256;
 constexpr unsigned loads = 8;
 
-__device__ unsigned combine(const uint4& words) { return words.x ^ words.y ^ words.z ^ words.w; }
+__device__ unsigned combine(const uint4& words) {
+    return words.x ^ words.y ^ words.z ^ words.w;
+}
 
 /// Every thread has several loads under way at once.
 __global__ void __launch_bounds__(threads) read_kernel(const uint4* data, std::size_t count, std::uint32_t* sink) {

@@ -10,7 +10,7 @@ enum class NativeType : std::uint8_t { f32, bf16, f16 };
 /// A run of consecutive weights of a tensor on the device. `begin` is a multiple of unit_weights.
 struct Piece {
     NativeType type;
-    const void* data;      ///< device address of weight `begin`
+    const void* data; ///< device address of weight `begin`
     std::uint64_t begin;
     std::uint64_t count;
 };
@@ -22,6 +22,8 @@ inline constexpr std::uint64_t unit_weights = 16384;
 /// Weights copied to the device at a time, a multiple of unit_weights: as float64 16 MiB.
 inline constexpr std::uint64_t piece_weights = std::uint64_t{1} << 21;
 
-inline constexpr std::uint64_t units_in(std::uint64_t weights) { return (weights + unit_weights - 1) / unit_weights; }
+inline constexpr std::uint64_t units_in(std::uint64_t weights) {
+    return (weights + unit_weights - 1) / unit_weights;
+}
 
 } // namespace qs::cuda

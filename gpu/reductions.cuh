@@ -51,9 +51,9 @@ __device__ inline Quad load_quad(const void* data, std::uint64_t offset, unsigne
 
 /// What the thread block has to do of a piece: one unit of weights.
 struct Unit {
-    std::uint64_t offset;  ///< from the start of the piece
-    std::uint64_t index;   ///< from the start of the tensor, in units
-    unsigned count;        ///< weights
+    std::uint64_t offset; ///< from the start of the piece
+    std::uint64_t index;  ///< from the start of the tensor, in units
+    unsigned count;       ///< weights
 };
 
 __device__ inline Unit unit_of(const Piece& piece, unsigned number) {

@@ -88,8 +88,7 @@ __global__ void __launch_bounds__(block_threads)
         return;
     const std::uint64_t run = first_run + number;
     const std::uint64_t scope = divide(run, map.runs_per_scope);
-    const std::uint64_t run_begin =
-        map.scopes.begin_of(scope) + (run - scope * map.runs_per_scope) * run_weights;
+    const std::uint64_t run_begin = map.scopes.begin_of(scope) + (run - scope * map.runs_per_scope) * run_weights;
     const std::uint64_t scope_end = map.scopes.end_of(scope), piece_end = piece.begin + piece.count;
     std::uint64_t end = run_begin + run_weights;
     end = end < scope_end ? end : scope_end;

@@ -17,7 +17,7 @@ struct ErrorAccumulator {
     double max_abs = 0;
     unsigned max_position = 0;
     unsigned count = 0, nonfinite = 0;
-    unsigned unused = 0;  ///< whole words for the shuffles, and no undefined bytes among them
+    unsigned unused = 0; ///< whole words for the shuffles, and no undefined bytes among them
 
     __device__ void add(unsigned position, float weight, float reconstruction) {
         if (!isfinite(weight) || !isfinite(reconstruction)) {
@@ -56,7 +56,7 @@ struct ErrorAccumulator {
 /// Error sums of the unit, and code usage.
 struct ErrorSink {
     ErrorTarget target;
-    unsigned codes;  ///< distinct codes
+    unsigned codes; ///< distinct codes
 
     /// Up to this many codes are counted in shared memory, apart for each warp: weights crowd on few codes.
     static constexpr unsigned shared_codes = 256;

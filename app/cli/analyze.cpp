@@ -126,7 +126,8 @@ std::string remarks_text(const Analysis& analysis) {
             if (result.fallback)
                 text += fmt::format("* {}: {} instead of {}, whose blocks do not divide its rows\n", name,
                                     result.fallback->text(), result.spec.text());
-            if (const auto lost = result.sums.nonfinite - std::min(result.sums.nonfinite, statistics.nan + statistics.inf))
+            if (const auto lost =
+                    result.sums.nonfinite - std::min(result.sums.nonfinite, statistics.nan + statistics.inf))
                 text += fmt::format("! {}: {} weights overflow in {} and are left out of its sums\n", name, lost,
                                     result.spec.text());
         }

@@ -39,8 +39,8 @@ std::span<const float> floats_of(const MappedFile& file) {
 
 /// Checks the importance of each column: finite, not negative.
 void check_imatrix(const Options& options) {
-    const auto file = open_floats(options.imatrix, options.columns,
-                                  fmt::format("importances of {} columns", options.columns));
+    const auto file =
+        open_floats(options.imatrix, options.columns, fmt::format("importances of {} columns", options.columns));
     for (std::size_t i = 0; const float importance : floats_of(*file)) {
         if (!std::isfinite(importance) || importance < 0)
             throw Error(options.imatrix, fmt::format("the importance of column {} is {}", i, importance),

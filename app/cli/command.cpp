@@ -32,9 +32,7 @@ void DeviceOptions::add_device(CLI::App& command) {
 }
 
 void DeviceOptions::add_threads(CLI::App& command) {
-    command.add_option("--threads", threads, "CPU threads (default: all)")
-        ->type_name("N")
-        ->check(CLI::Range(1, 1024));
+    command.add_option("--threads", threads, "CPU threads (default: all)")->type_name("N")->check(CLI::Range(1, 1024));
 }
 
 namespace {
@@ -54,13 +52,17 @@ std::unique_ptr<Device> DeviceOptions::make() const {
     return make_device(device, threads);
 }
 
-std::string device_id(const Device& device) { return device.info().id; }
+std::string device_id(const Device& device) {
+    return device.info().id;
+}
 
 void print(const std::string& text) {
     if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
         throw Error("standard output", std::string("cannot be written: ") + std::strerror(errno));
 }
 
-void print(const Json& document) { print(json_text(document) + "\n"); }
+void print(const Json& document) {
+    print(json_text(document) + "\n");
+}
 
 } // namespace qs::cli

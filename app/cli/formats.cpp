@@ -13,10 +13,14 @@ using Kind = FormatParameter::Kind;
 /// The default as JSON knows it: a number, true or false, or text.
 Json default_json(const FormatParameter& parameter) {
     switch (parameter.kind) {
-    case Kind::integer: return std::stoll(parameter.default_value);
-    case Kind::real: return json_number(std::stod(parameter.default_value));
-    case Kind::flag: return parameter.default_value == "1";
-    case Kind::choice: break;
+    case Kind::integer:
+        return std::stoll(parameter.default_value);
+    case Kind::real:
+        return json_number(std::stod(parameter.default_value));
+    case Kind::flag:
+        return parameter.default_value == "1";
+    case Kind::choice:
+        break;
     }
     return parameter.default_value;
 }
@@ -48,8 +52,8 @@ std::string parameters_text(const Format& format) {
     std::string text;
     for (const FormatParameter& parameter : format.parameters) {
         text += text.empty() ? "" : " ";
-        text += parameter.kind == Kind::flag ? "[" + parameter.name + "]"
-                                             : parameter.name + "=" + parameter.default_value;
+        text +=
+            parameter.kind == Kind::flag ? "[" + parameter.name + "]" : parameter.name + "=" + parameter.default_value;
     }
     return text;
 }
@@ -82,8 +86,7 @@ void add_formats(CLI::App& app, Action& action) {
     const auto json = std::make_shared<bool>(false);
     CLI::App* command = app.add_subcommand("formats", "The formats and their parameters");
     command->add_flag("--json", *json, "Print one JSON document");
-    command->callback(
-        [json, &action] { action = [json] { *json ? print(formats_json()) : print(formats_text()); }; });
+    command->callback([json, &action] { action = [json] { *json ? print(formats_json()) : print(formats_text()); }; });
 }
 
 } // namespace qs::cli

@@ -25,7 +25,7 @@ struct Options {
 struct TensorHistogram {
     TensorInfo tensor;
     Statistics statistics;
-    std::vector<FormatSpec> specs;  ///< none or one
+    std::vector<FormatSpec> specs; ///< none or one
     HistogramSet set;
 };
 
@@ -84,12 +84,8 @@ void add_counts(Json& document, const Histogram& histogram) {
 
 Json document(const TensorHistogram& result) {
     const Histogram& weights = result.set.weights;
-    Json json{{"tensor", result.tensor.name},
-              {"dtype", result.tensor.dtype_name},
-              {"shape", result.tensor.shape},
-              {"bins", weights.counts.size()},
-              {"low", json_number(weights.low)},
-              {"high", json_number(weights.high)},
+    Json json{{"tensor", result.tensor.name},  {"dtype", result.tensor.dtype_name}, {"shape", result.tensor.shape},
+              {"bins", weights.counts.size()}, {"low", json_number(weights.low)},   {"high", json_number(weights.high)},
               {"edges", Json::array()}};
     for (std::size_t i = 0; i <= weights.counts.size(); ++i)
         json["edges"].push_back(json_number(weights.edge(i)));
@@ -131,12 +127,12 @@ std::string text(const TensorHistogram& result) {
         row.push_back(bar(weights.counts[i], most));
         table.add(std::move(row));
     }
-    std::string text = fmt::format("{}  {}  {}\nmean {}, std {}, from {} to {}, skewness {}, excess kurtosis {}\n\n",
-                                   result.tensor.name, result.tensor.dtype_name, shape_text(result.tensor.shape),
-                                   number(statistics.mean), number(statistics.std), number(statistics.min),
-                                   number(statistics.max), number(statistics.skewness, 3),
-                                   number(statistics.excess_kurtosis, 3)) +
-                       table.text();
+    std::string text =
+        fmt::format("{}  {}  {}\nmean {}, std {}, from {} to {}, skewness {}, excess kurtosis {}\n\n",
+                    result.tensor.name, result.tensor.dtype_name, shape_text(result.tensor.shape),
+                    number(statistics.mean), number(statistics.std), number(statistics.min), number(statistics.max),
+                    number(statistics.skewness, 3), number(statistics.excess_kurtosis, 3)) +
+        table.text();
     if (statistics.nan + statistics.inf > 0)
         text += fmt::format("\n! {} NaN and {} infinite weights are not counted\n", statistics.nan, statistics.inf);
     if (!result.specs.empty() && used_spec(result) != result.specs[0])

@@ -82,7 +82,7 @@ Report run(const Options& options) {
 Json bytes_json(double bytes) {
     constexpr double exact = 9007199254740992;
     return bytes == std::floor(bytes) && std::abs(bytes) < exact ? Json(static_cast<std::int64_t>(bytes))
-                                                                : json_number(bytes);
+                                                                 : json_number(bytes);
 }
 
 Json ledger_json(const Ledger& ledger, const Report& report, const MemoryOptions& memory) {
@@ -106,16 +106,11 @@ Json ledger_json(const Ledger& ledger, const Report& report, const MemoryOptions
 }
 
 Json document(const Options& options, const Report& report) {
-    Json json{{"model", report.card.id},
-              {"title", report.card.title},
-              {"source", report.card.source},
-              {"parameters", report.card.parameters},
-              {"mode", options.mode},
-              {"context", options.memory.context},
-              {"batch", options.memory.batch},
-              {"kv_cache", options.memory.kv_cache},
-              {"results", Json::array()},
-              {"best_fitting", Json::array()}};
+    Json json{{"model", report.card.id},       {"title", report.card.title},
+              {"source", report.card.source},  {"parameters", report.card.parameters},
+              {"mode", options.mode},          {"context", options.memory.context},
+              {"batch", options.memory.batch}, {"kv_cache", options.memory.kv_cache},
+              {"results", Json::array()},      {"best_fitting", Json::array()}};
     for (const Ledger& ledger : report.ledgers)
         json["results"].push_back(ledger_json(ledger, report, options.memory));
     for (const Gpu* gpu : report.gpus) {
@@ -125,8 +120,12 @@ Json document(const Options& options, const Report& report) {
     return json;
 }
 
-std::string gb(double bytes) { return fmt::format("{:.2f}", bytes / 1e9); }
-std::string gib(double bytes) { return fmt::format("{:.2f}", bytes / 0x1p30); }
+std::string gb(double bytes) {
+    return fmt::format("{:.2f}", bytes / 1e9);
+}
+std::string gib(double bytes) {
+    return fmt::format("{:.2f}", bytes / 0x1p30);
+}
 
 std::string ledger_text(const Ledger& ledger) {
     Table table({{"format " + ledger.spec.text()}, {"GB", true}, {"GiB", true}, {"formula"}});
@@ -147,8 +146,9 @@ std::string gpus_text(const Report& report, const MemoryOptions& memory) {
         std::vector<std::string> row{gpu->name, fmt::format("{:.0f}", gpu->bytes / 0x1p30)};
         for (const FormatSpec& spec : report.specs) {
             const Fit result = fit(*gpu, report.card, spec, memory);
-            row.push_back(result.max_context == 0 ? "no" : fmt::format("{}{}", result.fits ? "fits, " : "≤ ",
-                                                                      result.max_context));
+            row.push_back(result.max_context == 0
+                              ? "no"
+                              : fmt::format("{}{}", result.fits ? "fits, " : "≤ ", result.max_context));
         }
         table.add(std::move(row));
     }
@@ -157,8 +157,9 @@ std::string gpus_text(const Report& report, const MemoryOptions& memory) {
 }
 
 std::string text(const Options& options, const Report& report) {
-    std::string text = fmt::format("{}: {} parameters\n\n", report.card.title.empty() ? report.card.id : report.card.title,
-                                   si(static_cast<double>(report.card.parameters)));
+    std::string text =
+        fmt::format("{}: {} parameters\n\n", report.card.title.empty() ? report.card.id : report.card.title,
+                    si(static_cast<double>(report.card.parameters)));
     for (const Ledger& ledger : report.ledgers)
         text += ledger_text(ledger);
     return text + gpus_text(report, options.memory);

@@ -64,7 +64,9 @@ RunningJob::RunningJob() {
     start();
 }
 
-RunningJob::RunningJob(std::function<std::string()> status) : status_(std::move(status)) { start(); }
+RunningJob::RunningJob(std::function<std::string()> status) : status_(std::move(status)) {
+    start();
+}
 
 void RunningJob::start() {
     current_job = &job;
@@ -98,6 +100,8 @@ void RunningJob::show_until_done() {
         std::fprintf(stderr, "%s", clear_line);
 }
 
-int interrupting_signal() { return signal_received; }
+int interrupting_signal() {
+    return signal_received;
+}
 
 } // namespace qs::cli

@@ -58,7 +58,9 @@ std::string bytes_text(double bytes) {
     return text + (text.find(' ') == std::string::npos ? " B" : "B");
 }
 
-std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+    return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 std::string number(double value, int digits) {
     return std::isnan(value) ? "–" : fmt::format("{:.{}g}", value, digits);

@@ -10,12 +10,12 @@ namespace qs {
 
 /// The codebook of a format on the real weights of a tensor: what the Bins view draws.
 struct BinsReport {
-    FormatSpec spec;                        ///< the effective one
-    Codebook codebook;                      ///< levels at unit scale, sorted by value
-    std::vector<std::uint64_t> usage;       ///< per level, in the order of codebook.levels
-    std::vector<double> error;              ///< Σ(w−v)² per level, same order
-    Histogram positions;                    ///< density of w / scale over the codebook's axis
-    double entropy = 0;                     ///< bits
+    FormatSpec spec;                  ///< the effective one
+    Codebook codebook;                ///< levels at unit scale, sorted by value
+    std::vector<std::uint64_t> usage; ///< per level, in the order of codebook.levels
+    std::vector<double> error;        ///< Σ(w−v)² per level, same order
+    Histogram positions;              ///< density of w / scale over the codebook's axis
+    double entropy = 0;               ///< bits
     double bits_per_weight = 0;
     std::size_t levels_used = 0;
 };
@@ -25,10 +25,10 @@ std::optional<BinsReport> measure_bins(const TensorView& tensor, const FormatSpe
 
 /// What a codebook makes of a value on its axis.
 struct Probe {
-    std::size_t level;   ///< index into codebook.levels
+    std::size_t level; ///< index into codebook.levels
     std::uint32_t code;
-    double value;        ///< of the level
-    double error;        ///< value − position
+    double value; ///< of the level
+    double error; ///< value − position
 };
 Probe probe(const Codebook& codebook, double position);
 

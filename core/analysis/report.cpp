@@ -10,13 +10,21 @@ namespace {
 
 constexpr double undefined = std::numeric_limits<double>::quiet_NaN();
 
-double per(double sum, std::uint64_t count) { return count == 0 ? undefined : sum / static_cast<double>(count); }
+double per(double sum, std::uint64_t count) {
+    return count == 0 ? undefined : sum / static_cast<double>(count);
+}
 
 } // namespace
 
-double FormatResult::bits_per_weight() const { return per(stored_bits, elements); }
-double FormatResult::mse() const { return per(sums.sum_d2, sums.count); }
-double FormatResult::rmse() const { return std::sqrt(mse()); }
+double FormatResult::bits_per_weight() const {
+    return per(stored_bits, elements);
+}
+double FormatResult::mse() const {
+    return per(sums.sum_d2, sums.count);
+}
+double FormatResult::rmse() const {
+    return std::sqrt(mse());
+}
 
 double FormatResult::relative_error() const {
     if (sums.count == 0)
@@ -38,7 +46,9 @@ double FormatResult::cosine() const {
     return sums.sum_d2 == 0 ? 1 : dot / std::sqrt(sums.sum_w2 * sums.sum_v2);
 }
 
-double FormatResult::mean_error() const { return per(sums.sum_d, sums.count); }
+double FormatResult::mean_error() const {
+    return per(sums.sum_d, sums.count);
+}
 
 double FormatResult::code_entropy() const {
     if (entropy)

@@ -15,12 +15,12 @@ namespace qs {
 /// Moments and counts of a tensor's weights, float64 (PRODUCT.md section 4). NaN and Inf are counted and left out of
 /// the rest. Moments are of the population: std = sqrt(Σ(w − mean)²/n).
 struct Statistics {
-    std::uint64_t count = 0;   ///< all elements
+    std::uint64_t count = 0; ///< all elements
     std::uint64_t zeros = 0;
     std::uint64_t nan = 0;
     std::uint64_t inf = 0;
     double min = 0, max = 0, mean = 0, std = 0, skewness = 0, excess_kurtosis = 0;
-    std::uint64_t beyond_3_sigma = 0;  ///< |w − mean| > 3 std
+    std::uint64_t beyond_3_sigma = 0; ///< |w − mean| > 3 std
     std::uint64_t beyond_6_sigma = 0;
 
     double absmax() const { return max > -min ? max : -min; }
@@ -28,43 +28,43 @@ struct Statistics {
 
 /// One format on one tensor.
 struct FormatResult {
-    FormatSpec spec;                       ///< as asked for
-    std::optional<FormatSpec> fallback;    ///< what was used instead, where the shape does not allow `spec`
+    FormatSpec spec;                    ///< as asked for
+    std::optional<FormatSpec> fallback; ///< what was used instead, where the shape does not allow `spec`
     double stored_bits = 0;
     ErrorSums sums;
-    std::vector<std::uint64_t> usage;      ///< per code; empty where codes are not counted
+    std::vector<std::uint64_t> usage; ///< per code; empty where codes are not counted
 
-    double bits_per_weight() const;        ///< over all elements of the tensor
+    double bits_per_weight() const; ///< over all elements of the tensor
     double mse() const;
     double rmse() const;
-    double relative_error() const;         ///< ‖W−V‖/‖W‖
-    double sqnr_db() const;                ///< +inf when exact
+    double relative_error() const; ///< ‖W−V‖/‖W‖
+    double sqnr_db() const;        ///< +inf when exact
     double cosine() const;
     double mean_error() const;
-    double code_entropy() const;           ///< bits; NaN where codes are not counted
+    double code_entropy() const; ///< bits; NaN where codes are not counted
 
-    std::uint64_t elements = 0;            ///< all elements, finite or not
-    std::optional<double> entropy;         ///< of the codes, where `usage` was let go to save memory
+    std::uint64_t elements = 0;    ///< all elements, finite or not
+    std::optional<double> entropy; ///< of the codes, where `usage` was let go to save memory
 };
 
 /// Everything measured on one tensor.
 struct TensorReport {
-    std::size_t tensor = 0;                ///< index into Checkpoint::tensors
+    std::size_t tensor = 0; ///< index into Checkpoint::tensors
     Statistics statistics;
-    std::vector<FormatResult> results;     ///< in the order of the specs asked for
+    std::vector<FormatResult> results; ///< in the order of the specs asked for
 };
 
 /// Results of one format over many tensors: sums over elements, so weighted by element count.
 struct AggregateResult {
     FormatSpec spec;
     std::uint64_t tensors = 0;
-    std::uint64_t fallbacks = 0;           ///< tensors that fell back to another format
-    FormatResult total;                    ///< max_index is into the tensor `max_tensor`
+    std::uint64_t fallbacks = 0; ///< tensors that fell back to another format
+    FormatResult total;          ///< max_index is into the tensor `max_tensor`
     std::size_t max_tensor = 0;
 };
 
 struct ModelReport {
-    std::vector<AggregateResult> model;                    ///< one a spec
+    std::vector<AggregateResult> model; ///< one a spec
     std::map<int, std::vector<AggregateResult>> layers;
     std::map<Role, std::vector<AggregateResult>> roles;
 };

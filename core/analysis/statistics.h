@@ -13,10 +13,10 @@ namespace qs {
 /// (Pébay, "Formulas for robust, one-pass parallel computation of covariances and arbitrary-order statistical
 /// moments", SAND2008-6212). NaN and Inf are counted and left out.
 struct Moments {
-    std::uint64_t n = 0;  ///< finite weights
+    std::uint64_t n = 0; ///< finite weights
     std::uint64_t zeros = 0, nan = 0, inf = 0;
     double mean = 0;
-    double m2 = 0, m3 = 0, m4 = 0;  ///< Σ(w − mean)^k
+    double m2 = 0, m3 = 0, m4 = 0; ///< Σ(w − mean)^k
     double min = std::numeric_limits<double>::infinity();
     double max = -std::numeric_limits<double>::infinity();
 

@@ -12,6 +12,8 @@ Json json_number(double value) {
     return value;
 }
 
-std::string json_text(const Json& document) { return document.dump(2, ' ', false, Json::error_handler_t::replace); }
+std::string json_text(const Json& document) {
+    return document.dump(2, ' ', false, Json::error_handler_t::replace);
+}
 
 } // namespace qs

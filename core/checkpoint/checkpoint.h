@@ -18,15 +18,48 @@ namespace qs {
 
 /// What a tensor's bytes are. `unsupported` is a type known by name only: listed, never read.
 enum class DType : std::uint8_t {
-    f64, f32, f16, bf16, f8_e4m3, f8_e5m2, i64, i32, i16, i8, u64, u32, u16, u8, boolean,
-    q4_0, q4_1, q5_0, q5_1, q8_0,
+    f64,
+    f32,
+    f16,
+    bf16,
+    f8_e4m3,
+    f8_e5m2,
+    i64,
+    i32,
+    i16,
+    i8,
+    u64,
+    u32,
+    u16,
+    u8,
+    boolean,
+    q4_0,
+    q4_1,
+    q5_0,
+    q5_1,
+    q8_0,
     unsupported
 };
 
 /// What a tensor does in a transformer (PRODUCT.md, words).
 enum class Role : std::uint8_t {
-    token_embedding, attention_q, attention_k, attention_v, attention_qkv, attention_o,
-    mlp_gate, mlp_up, mlp_gate_up, mlp_down, norm, lm_head, moe_router, moe_expert, position_embedding, bias, other
+    token_embedding,
+    attention_q,
+    attention_k,
+    attention_v,
+    attention_qkv,
+    attention_o,
+    mlp_gate,
+    mlp_up,
+    mlp_gate_up,
+    mlp_down,
+    norm,
+    lm_head,
+    moe_router,
+    moe_expert,
+    position_embedding,
+    bias,
+    other
 };
 
 /// Text form used in JSON and on the screen, e.g. "attention_q".
@@ -47,16 +80,16 @@ BlockLayout block_layout(DType dtype);
 struct TensorInfo {
     std::string name;
     DType dtype = DType::unsupported;
-    std::string dtype_name;           ///< as the container spells it: "BF16", "Q4_K"
-    std::vector<std::int64_t> shape;  ///< empty for a scalar
+    std::string dtype_name;          ///< as the container spells it: "BF16", "Q4_K"
+    std::vector<std::int64_t> shape; ///< empty for a scalar
     Role role = Role::other;
-    std::optional<int> layer;         ///< decoder layer index
-    std::optional<int> expert;        ///< expert index inside a MoE layer
-    std::size_t bytes = 0;            ///< stored bytes
-    std::size_t offset = 0;           ///< from the start of its file
-    std::size_t file = 0;             ///< index into Checkpoint::files
-    bool byte_swapped = false;        ///< stored big endian
-    bool transposed = false;          ///< a linear layer stored [in, out]: GPT-2's Conv1D
+    std::optional<int> layer;  ///< decoder layer index
+    std::optional<int> expert; ///< expert index inside a MoE layer
+    std::size_t bytes = 0;     ///< stored bytes
+    std::size_t offset = 0;    ///< from the start of its file
+    std::size_t file = 0;      ///< index into Checkpoint::files
+    bool byte_swapped = false; ///< stored big endian
+    bool transposed = false;   ///< a linear layer stored [in, out]: GPT-2's Conv1D
 
     std::uint64_t elements() const;
     /// Length of the last dimension (1 for a scalar): the input features of a linear layer.
@@ -68,18 +101,18 @@ struct TensorInfo {
 /// An opened checkpoint: headers parsed, files mapped, no weight touched. Immutable, cheap to share.
 class Checkpoint {
 public:
-    std::filesystem::path path;                            ///< what the user opened
-    std::string container;                                 ///< "safetensors", "GGUF v3", …
-    std::string architecture;                              ///< "llama", "gpt2", …; empty if nothing tells
-    std::vector<std::shared_ptr<const MappedFile>> files;  ///< all parts
-    std::vector<TensorInfo> tensors;                       ///< in file order
+    std::filesystem::path path;                           ///< what the user opened
+    std::string container;                                ///< "safetensors", "GGUF v3", …
+    std::string architecture;                             ///< "llama", "gpt2", …; empty if nothing tells
+    std::vector<std::shared_ptr<const MappedFile>> files; ///< all parts
+    std::vector<TensorInfo> tensors;                      ///< in file order
     /// config.json of a Hugging Face folder, or the GGUF metadata (arrays longer than 64 items are shortened to
     /// {"length": n}). Null if there is none.
     std::shared_ptr<const nlohmann::json> config;
-    std::vector<std::string> notes;                        ///< what a person should know: odd but not wrong
+    std::vector<std::string> notes; ///< what a person should know: odd but not wrong
 
-    std::uint64_t parameters() const;  ///< sum of elements of all tensors
-    std::uint64_t bytes() const;       ///< sum of stored bytes of all tensors
+    std::uint64_t parameters() const; ///< sum of elements of all tensors
+    std::uint64_t bytes() const;      ///< sum of stored bytes of all tensors
     /// Index of a tensor by its exact name.
     std::optional<std::size_t> find(std::string_view name) const;
     /// The tensor's stored bytes inside its mapped file.
@@ -90,8 +123,8 @@ public:
     std::optional<std::size_t> index_names();
 
 private:
-    std::vector<std::uint32_t> slots_;  // open addressing by the hash of the name: 1 + index of the tensor, or 0
-    std::size_t indexed_ = 0;           // tensors.size() when the table was built
+    std::vector<std::uint32_t> slots_; // open addressing by the hash of the name: 1 + index of the tensor, or 0
+    std::size_t indexed_ = 0;          // tensors.size() when the table was built
 };
 
 /// Opens a checkpoint: a .safetensors or .gguf file, a model.safetensors.index.json, or a Hugging Face folder.

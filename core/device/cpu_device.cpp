@@ -44,7 +44,9 @@ Chunk chunk_of(std::size_t index, std::uint64_t count) {
     return {begin, std::min(begin + chunk_size, count)};
 }
 
-std::size_t chunks_in(std::uint64_t count) { return static_cast<std::size_t>((count + chunk_size - 1) / chunk_size); }
+std::size_t chunks_in(std::uint64_t count) {
+    return static_cast<std::size_t>((count + chunk_size - 1) / chunk_size);
+}
 
 /// Bytes of the stored tensor that hold the elements [0, element).
 std::uint64_t bytes_before(const TensorView& tensor, std::uint64_t element) {
@@ -88,8 +90,8 @@ const std::uint16_t* bf16_words(const TensorView& tensor) {
                : nullptr;
 }
 
-/// evaluate() over the blocks that start in [begin, end), by way of the stored words; blocks that evaluate_bf16() leaves
-/// are loaded into `buffer`.
+/// evaluate() over the blocks that start in [begin, end), by way of the stored words; blocks that evaluate_bf16()
+/// leaves are loaded into `buffer`.
 void evaluate_words(const TensorCodec& codec, const TensorView& tensor, std::uint64_t begin, std::uint64_t end,
                     ErrorSums& sums, std::uint64_t* usage, std::vector<float>& buffer) {
     const std::uint16_t* words = bf16_words(tensor);
@@ -111,8 +113,8 @@ using Counts = std::vector<std::uint64_t>;
 
 /// What one thread counts; integers, so that the order of merging does not matter.
 struct ThreadCounts {
-    Counts patterns;            ///< of the stored 16-bit words
-    std::vector<Counts> usage;  ///< per codec
+    Counts patterns;           ///< of the stored 16-bit words
+    std::vector<Counts> usage; ///< per codec
 
     void add(const ThreadCounts& other) {
         add(patterns, other.patterns);
@@ -295,9 +297,9 @@ private:
     JobControl& job_;
     std::vector<std::unique_ptr<TensorCodec>> codecs_;
     std::size_t chunks_;
-    bool by_patterns_;            ///< statistics come from counts of the stored words
-    std::vector<bool> by_words_;  ///< codecs that read the stored words
-    bool loads_;                  ///< something needs float32
+    bool by_patterns_;           ///< statistics come from counts of the stored words
+    std::vector<bool> by_words_; ///< codecs that read the stored words
+    bool loads_;                 ///< something needs float32
     std::vector<ChunkSums> sums_;
     tbb::enumerable_thread_specific<ThreadCounts> counts_;
     ThreadCounts total_;
@@ -511,7 +513,9 @@ BenchResult CpuDevice::bench(const FormatSpec& spec, const std::string& operatio
 
 } // namespace
 
-std::unique_ptr<Device> make_cpu_device(int threads) { return std::make_unique<CpuDevice>(threads); }
+std::unique_ptr<Device> make_cpu_device(int threads) {
+    return std::make_unique<CpuDevice>(threads);
+}
 
 void scan_codecs(const TensorView& tensor, std::span<const std::unique_ptr<TensorCodec>> codecs, JobControl& job) {
     if (!any_needs_scan(codecs))

@@ -15,15 +15,15 @@ namespace qs {
 
 /// What `devices` says of one processor.
 struct DeviceInfo {
-    std::string id;                    ///< "cpu", "cuda:0"
+    std::string id; ///< "cpu", "cuda:0"
     std::string name;
-    std::string kind;                  ///< "cpu" or "cuda"
+    std::string kind; ///< "cpu" or "cuda"
     std::uint64_t memory_bytes = 0;
-    std::string instructions;          ///< cpu: "avx512", "avx2", …
-    std::string compute_capability;    ///< cuda: "9.0"
-    int threads = 0;                   ///< cpu
+    std::string instructions;       ///< cpu: "avx512", "avx2", …
+    std::string compute_capability; ///< cuda: "9.0"
+    int threads = 0;                ///< cpu
     bool usable = false;
-    std::string reason;                ///< why not, or empty
+    std::string reason; ///< why not, or empty
 };
 
 /// A stored tensor to be read by a device.
@@ -32,7 +32,7 @@ struct TensorView {
     bool byte_swapped = false;
     const std::byte* data = nullptr;
     TensorShape shape;
-    const MappedFile* file = nullptr;  ///< where `data` lies, so that pages can be released after use; may be null
+    const MappedFile* file = nullptr; ///< where `data` lies, so that pages can be released after use; may be null
 };
 
 /// Counts of equal-width bins over [low, high]; what lies outside is counted beside.
@@ -41,7 +41,7 @@ struct Histogram {
     std::vector<std::uint64_t> counts;
     std::uint64_t below = 0, above = 0, nonfinite = 0;
 
-    double edge(std::size_t i) const;  ///< i in 0 … counts.size()
+    double edge(std::size_t i) const; ///< i in 0 … counts.size()
 };
 
 /// Weights and, for each spec, their reconstruction on the same bins.
@@ -52,11 +52,11 @@ struct HistogramSet {
 
 /// One throughput measurement of `bench`.
 struct BenchResult {
-    std::string format;                ///< spec text
-    std::string operation;             ///< "encode", "decode", "encode+error"
+    std::string format;    ///< spec text
+    std::string operation; ///< "encode", "decode", "encode+error"
     int threads = 0;
     double weights_per_second = 0;
-    double input_gbps = 0;             ///< 10⁹ bytes of input read a second
+    double input_gbps = 0; ///< 10⁹ bytes of input read a second
 };
 
 /// Does the arithmetic of the analysis, one tensor at a time. Results are the same on every device (codes identical,
@@ -102,7 +102,7 @@ std::unique_ptr<Device> make_device(const std::string& id, int threads = 0);
 
 /// What the module libquantoscope-cuda.so gives through its one C entry point `quantoscope_cuda_module`.
 struct CudaModule {
-    int abi;                                               ///< must equal cuda_module_abi
+    int abi; ///< must equal cuda_module_abi
     std::vector<DeviceInfo> (*list)();
     std::unique_ptr<Device> (*make)(int ordinal);
 };

@@ -89,7 +89,8 @@ std::unique_ptr<Device> make_cuda_device(const std::string& id) {
     const int ordinal = ordinal_of(id);
     const auto devices = cuda_devices();
     const std::string wanted = "cuda:" + std::to_string(ordinal);
-    const auto found = std::find_if(devices.begin(), devices.end(), [&](const auto& info) { return info.id == wanted; });
+    const auto found =
+        std::find_if(devices.begin(), devices.end(), [&](const auto& info) { return info.id == wanted; });
     if (found != devices.end() && found->usable)
         return cuda_module().module->make(ordinal);
     const DeviceInfo& first = devices.front();

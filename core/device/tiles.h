@@ -20,8 +20,8 @@ struct Tile {
     const float* at(std::uint64_t from) const { return weights.data() + (from - begin); }
 };
 
-/// Reads a tensor tile by tile. A tile's nominal end may fall inside a block of a codec; the tile then holds the rest of
-/// that block too, so that each codec can take the blocks that start inside the nominal range.
+/// Reads a tensor tile by tile. A tile's nominal end may fall inside a block of a codec; the tile then holds the rest
+/// of that block too, so that each codec can take the blocks that start inside the nominal range.
 class TileReader {
 public:
     TileReader(const TensorView& view, std::span<const std::unique_ptr<TensorCodec>> codecs)

@@ -10,7 +10,7 @@ namespace qs {
 /// in defaults and rejects what the format does not have, so equal specs compare equal: it is the key of a result.
 struct FormatSpec {
     std::string id;
-    std::map<std::string, std::string> parameters;  ///< every parameter of the format, with its value
+    std::map<std::string, std::string> parameters; ///< every parameter of the format, with its value
 
     int integer(const std::string& name) const { return std::stoi(parameters.at(name)); }
     double real(const std::string& name) const { return std::stod(parameters.at(name)); }

@@ -16,23 +16,23 @@ struct FormatParameter {
     enum class Kind { integer, real, flag, choice };
     std::string name;
     Kind kind;
-    std::string default_value;          ///< "0" or "1" for a flag
-    std::vector<std::string> choices;   ///< the values to offer; for Kind::integer the only ones allowed if not empty
-    double minimum = 0;                 ///< for integer and real
+    std::string default_value;        ///< "0" or "1" for a flag
+    std::vector<std::string> choices; ///< the values to offer; for Kind::integer the only ones allowed if not empty
+    double minimum = 0;               ///< for integer and real
     double maximum = 0;
-    std::string help;                   ///< one sentence for a tooltip
+    std::string help; ///< one sentence for a tooltip
 };
 
 /// One row of the table of formats. Everything that lists formats walks formats().
 struct Format {
     std::string id;
-    std::string family;                 ///< "float", "integer", "bitsandbytes", "ggml", …
-    std::string title;                  ///< one line for people
+    std::string family; ///< "float", "integer", "bitsandbytes", "ggml", …
+    std::string title;  ///< one line for people
     std::vector<FormatParameter> parameters;
-    std::string scale;                  ///< what the scale is and where it is stored, in words
-    std::string source;                 ///< where the definition comes from
-    std::string bit_exact_with;         ///< the reference whose bytes are reproduced; empty if none
-    std::string ecosystem;              ///< who leaves what in 16 bits: "bitsandbytes", "ggml", "float" (nothing), "fp8", "integer"
+    std::string scale;          ///< what the scale is and where it is stored, in words
+    std::string source;         ///< where the definition comes from
+    std::string bit_exact_with; ///< the reference whose bytes are reproduced; empty if none
+    std::string ecosystem; ///< who leaves what in 16 bits: "bitsandbytes", "ggml", "float" (nothing), "fp8", "integer"
     /// Weights per block for these parameters; 1 where there is no block, 0 where it is a row or a whole tensor.
     std::size_t (*block)(const FormatSpec&);
     /// Stored bits per weight for a large matrix of 4096 columns (what menus and tables show).

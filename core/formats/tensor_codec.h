@@ -38,14 +38,14 @@ struct StoredArray {
 /// Sums over one tensor and one format, in float64, of w (weight) and v (reconstruction). A monoid: parts merge in
 /// the order of the tensor. Pairs where w or v is not finite are left out and counted.
 struct ErrorSums {
-    std::uint64_t count = 0;       ///< pairs in the sums
-    std::uint64_t nonfinite = 0;   ///< pairs left out: NaN or Inf in w, or v overflowed
-    double sum_w2 = 0;             ///< Σ w²
-    double sum_v2 = 0;             ///< Σ v²
-    double sum_d2 = 0;             ///< Σ (w − v)²
-    double sum_d = 0;              ///< Σ (v − w), the bias times count
-    double max_abs = 0;            ///< max |w − v|
-    std::uint64_t max_index = 0;   ///< flat element index of the first maximum
+    std::uint64_t count = 0;     ///< pairs in the sums
+    std::uint64_t nonfinite = 0; ///< pairs left out: NaN or Inf in w, or v overflowed
+    double sum_w2 = 0;           ///< Σ w²
+    double sum_v2 = 0;           ///< Σ v²
+    double sum_d2 = 0;           ///< Σ (w − v)²
+    double sum_d = 0;            ///< Σ (v − w), the bias times count
+    double max_abs = 0;          ///< max |w − v|
+    std::uint64_t max_index = 0; ///< flat element index of the first maximum
 
     void merge(const ErrorSums& later);
     /// Adds what evaluate_bf16() left out, given Σw² of all finite weights.
@@ -82,8 +82,8 @@ public:
     /// A fast evaluate() over stored bfloat16 words, for the whole blocks from `begin` on: takes as many as it can and
     /// returns how many weights those are, 0 where the format has no such form for this tensor; what it leaves goes
     /// through evaluate(). Of the weights it takes it does not add Σw², which is the same in every format: nothing to
-    /// sum_w2, and to sum_v2 only what Σv² has more than Σw². Whoever knows Σw² of the tensor calls ErrorSums::complete.
-    /// The sums may be rounded otherwise than evaluate()'s, by less than 1e-9 of themselves.
+    /// sum_w2, and to sum_v2 only what Σv² has more than Σw². Whoever knows Σw² of the tensor calls
+    /// ErrorSums::complete. The sums may be rounded otherwise than evaluate()'s, by less than 1e-9 of themselves.
     virtual std::size_t evaluate_bf16(const std::uint16_t* words, std::uint64_t begin, std::size_t count,
                                       ErrorSums& sums, std::uint64_t* usage) const;
     /// Whether evaluate_bf16() takes blocks of this tensor.

@@ -13,16 +13,16 @@ namespace {
 
 /// How an architecture differs from Llama. Sources: the model classes of Hugging Face transformers.
 struct Traits {
-    const char* type;              ///< model_type
-    bool fused_qkv = false;        ///< one matrix for q, k and v
-    bool fused_gate_up = false;    ///< one matrix for the MLP's gate and up
-    bool gated = true;             ///< the MLP has a gate
+    const char* type;           ///< model_type
+    bool fused_qkv = false;     ///< one matrix for q, k and v
+    bool fused_gate_up = false; ///< one matrix for the MLP's gate and up
+    bool gated = true;          ///< the MLP has a gate
     bool qkv_bias = false;
-    bool output_bias = false;      ///< attention output and MLP matrices have biases
-    bool qk_norm = false;          ///< norms over each head of q and k
-    int norms = 2;                 ///< a layer
-    bool norm_bias = false;        ///< LayerNorm rather than RMSNorm
-    bool tied = false;             ///< the head is the embedding unless the config says otherwise
+    bool output_bias = false; ///< attention output and MLP matrices have biases
+    bool qk_norm = false;     ///< norms over each head of q and k
+    int norms = 2;            ///< a layer
+    bool norm_bias = false;   ///< LayerNorm rather than RMSNorm
+    bool tied = false;        ///< the head is the embedding unless the config says otherwise
     bool learned_positions = false;
     bool head_bias = false;
     /// Of so many layers one attends to everything, the others to the window; 1 where the window is everywhere.
@@ -41,14 +41,29 @@ constexpr std::array traits_table = {
     Traits{.type = "gemma2", .norms = 4, .tied = true, .global_every = 2},
     Traits{.type = "gemma3_text", .qk_norm = true, .norms = 4, .tied = true, .global_every = 6},
     Traits{.type = "phi3", .fused_qkv = true, .fused_gate_up = true},
-    Traits{.type = "phi", .gated = false, .qkv_bias = true, .output_bias = true, .norms = 1, .norm_bias = true,
+    Traits{.type = "phi",
+           .gated = false,
+           .qkv_bias = true,
+           .output_bias = true,
+           .norms = 1,
+           .norm_bias = true,
            .head_bias = true},
-    Traits{.type = "gpt2", .fused_qkv = true, .gated = false, .qkv_bias = true, .output_bias = true,
-           .norm_bias = true, .tied = true, .learned_positions = true},
-    Traits{.type = "gpt_neox", .fused_qkv = true, .gated = false, .qkv_bias = true, .output_bias = true,
+    Traits{.type = "gpt2",
+           .fused_qkv = true,
+           .gated = false,
+           .qkv_bias = true,
+           .output_bias = true,
+           .norm_bias = true,
+           .tied = true,
+           .learned_positions = true},
+    Traits{.type = "gpt_neox",
+           .fused_qkv = true,
+           .gated = false,
+           .qkv_bias = true,
+           .output_bias = true,
            .norm_bias = true},
-    Traits{.type = "starcoder2", .gated = false, .qkv_bias = true, .output_bias = true, .norm_bias = true,
-           .tied = true},
+    Traits{
+        .type = "starcoder2", .gated = false, .qkv_bias = true, .output_bias = true, .norm_bias = true, .tied = true},
 };
 
 const Traits* find_traits(const std::string& type) {
@@ -174,7 +189,8 @@ void add_mlp(Weights& weights, const ModelCard& card, const Traits& traits, bool
 
 void add_experts(Weights& weights, const ModelCard& card, const Keys& keys) {
     const auto layers = static_cast<std::uint64_t>(card.layers), hidden = static_cast<std::uint64_t>(card.hidden);
-    const auto inner = static_cast<std::uint64_t>(card.intermediate), experts = static_cast<std::uint64_t>(card.experts);
+    const auto inner = static_cast<std::uint64_t>(card.intermediate),
+               experts = static_cast<std::uint64_t>(card.experts);
     weights.matrix(Role::moe_router, "router", layers, experts, hidden);
     weights.matrix(Role::moe_expert, "experts' gate and up", 2 * layers * experts, inner, hidden);
     weights.matrix(Role::moe_expert, "experts' down", layers * experts, hidden, inner);

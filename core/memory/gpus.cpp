@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cctype>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -47,13 +48,25 @@ const std::vector<Gpu>& gpu_catalogue() {
 }
 
 const Gpu& find_gpu(const std::string& name) {
+    const std::string wanted = plain(name);
+    const Gpu* shortest = nullptr;
     std::vector<std::string> known;
     for (const Gpu& gpu : gpu_catalogue()) {
-        if (plain(gpu.name) == plain(name))
+        const std::string candidate = plain(gpu.name);
+        if (candidate == wanted)
             return gpu;
-        known.push_back(gpu.name);
+        // "4090" is the RTX 4090, "T4" the Tesla T4.
+        if (wanted.size() >= 2 && candidate.ends_with(wanted) &&
+            (shortest == nullptr || gpu.name.size() < shortest->name.size()))
+            shortest = &gpu;
+        known.push_back(candidate);
     }
-    throw Error("GPU '" + name + "'", "is not in the catalogue", did_you_mean(name, known));
+    if (shortest != nullptr)
+        return *shortest;
+    const std::string nearest = nearest_word(wanted, known);
+    const auto place = static_cast<std::size_t>(std::ranges::find(known, nearest) - known.begin());
+    throw Error("GPU '" + name + "'", "is not in the catalogue",
+                "did you mean " + gpu_catalogue()[place].name + "? without a name all of them are listed");
 }
 
 } // namespace qs

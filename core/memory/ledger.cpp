@@ -46,8 +46,8 @@ double name_bits(const std::string& id) {
 /// How one weight matrix is stored: the bits of all copies, and in what.
 struct Storage {
     double bits = 0;
-    std::string as;     ///< "nf4", "bf16"
-    bool kept = false;  ///< left by the ecosystem in more bits than the format has
+    std::string as;    ///< "nf4", "bf16"
+    bool kept = false; ///< left by the ecosystem in more bits than the format has
 };
 
 Storage plain_storage(const WeightGroup& group, double bits, std::string as) {
@@ -183,8 +183,8 @@ LedgerLine kv_cache(const ModelCard& card, const MemoryOptions& options) {
     if (sliding < card.layers)
         tokens = fmt::format("{} layers × {} tokens", card.layers - sliding, grouped(options.context));
     if (sliding > 0)
-        tokens += fmt::format("{}{} layers × {} tokens of the window", tokens.empty() ? "" : " + ", sliding,
-                              grouped(window));
+        tokens +=
+            fmt::format("{}{} layers × {} tokens of the window", tokens.empty() ? "" : " + ", sliding, grouped(window));
     if (sliding > 0 && sliding < card.layers)
         tokens = "(" + tokens + ")";
     line.formula = fmt::format("{} × {} KV heads × ({} + {}) × {:.6g} bytes × {} sequences", tokens, card.kv_heads,
@@ -211,8 +211,8 @@ LedgerLine activations(const ModelCard& card, const MemoryOptions& options) {
     if (!options.flash_attention) {
         const auto context = static_cast<double>(options.context);
         line.bytes += steps * context * card.heads * 4;
-        line.formula += fmt::format(" + {} × {} scores × {} heads × 4 bytes", grouped(tokens),
-                                    grouped(options.context), card.heads);
+        line.formula += fmt::format(" + {} × {} scores × {} heads × 4 bytes", grouped(tokens), grouped(options.context),
+                                    card.heads);
     }
     return line;
 }

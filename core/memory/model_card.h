@@ -12,18 +12,18 @@ namespace qs {
 /// A group of equal weight matrices of a model: what the ledger needs to know of them.
 struct WeightGroup {
     Role role = Role::other;
-    std::string name;             ///< "attention q", "mlp down", …
-    std::uint64_t copies = 1;     ///< over layers and experts
+    std::string name;         ///< "attention q", "mlp down", …
+    std::uint64_t copies = 1; ///< over layers and experts
     std::uint64_t rows = 0;
     std::uint64_t columns = 0;
-    bool matrix = true;           ///< false for norms and biases: vectors, never quantized
+    bool matrix = true; ///< false for norms and biases: vectors, never quantized
 
     std::uint64_t count() const { return copies * rows * columns; }
 };
 
 /// The dimensions of a decoder, from a checkpoint, a config.json, GGUF metadata or a built-in card.
 struct ModelCard {
-    std::string id;               ///< "llama-2-7b"; the nominal "7B", "13B", "70B"
+    std::string id; ///< "llama-2-7b"; the nominal "7B", "13B", "70B"
     std::string title;
     std::string source;           ///< where the dimensions come from
     bool nominal = false;         ///< a round number of parameters, as textbooks use it
@@ -32,16 +32,16 @@ struct ModelCard {
     int hidden = 0;
     int heads = 0;
     int kv_heads = 0;
-    int head_dim_k = 0;           ///< from the config where it names head_dim, never assumed hidden/heads then
+    int head_dim_k = 0; ///< from the config where it names head_dim, never assumed hidden/heads then
     int head_dim_v = 0;
-    int intermediate = 0;         ///< of one MLP or one expert
+    int intermediate = 0; ///< of one MLP or one expert
     int vocabulary = 0;
     bool tied_embeddings = false;
-    int experts = 0;              ///< 0 for a dense model
+    int experts = 0; ///< 0 for a dense model
     int experts_per_token = 0;
-    int sliding_window = 0;       ///< tokens; 0 for none
-    int sliding_layers = 0;       ///< how many layers use the window
-    int max_context = 0;          ///< 0 if unknown
+    int sliding_window = 0; ///< tokens; 0 for none
+    int sliding_layers = 0; ///< how many layers use the window
+    int max_context = 0;    ///< 0 if unknown
     std::vector<WeightGroup> weights;
 };
 

@@ -101,7 +101,8 @@ private slots:
             QVERIFY2(names.contains(name), name);
         for (int row = 0; row < 6; ++row) {
             // The only commas inside a cell are those of the quoted spec.
-            const QList<QByteArray> cells = QByteArray(lines[row + 1]).replace("\"nf4:block=128,dq\"", "nf4").split(',');
+            const QList<QByteArray> cells =
+                QByteArray(lines[row + 1]).replace("\"nf4:block=128,dq\"", "nf4").split(',');
             QCOMPARE(cells.size(), names.size());
             const json& tensor = document["tensors"][static_cast<std::size_t>(row) / 2];
             QCOMPARE(cells[names.indexOf("name")].toStdString(), tensor["name"].get<std::string>());
@@ -133,8 +134,8 @@ private slots:
         QVERIFY(older.open(QIODevice::WriteOnly));
         older.write("older");
         older.close();
-        const Outcome outcome = run_cli({"analyze", folder_.filePath("none.gguf"), "--formats", "nf4", "--csv",
-                                         older.fileName()});
+        const Outcome outcome =
+            run_cli({"analyze", folder_.filePath("none.gguf"), "--formats", "nf4", "--csv", older.fileName()});
         QCOMPARE(outcome.status, 1);
         QCOMPARE(contents(older.fileName()), QByteArray("older"));
         QVERIFY(left_overs().isEmpty());

@@ -130,9 +130,9 @@ private slots:
 
     void falls_back_where_blocks_do_not_divide() {
         QVERIFY(write(folder_.filePath("c.f32"), std::vector<float>(2 * 33, 0.3F)));
-        const json document = run_cli({"codec", "--format", "q4_0", "--rows", "2", "--cols", "33",
-                                       folder_.filePath("c.f32"), "--json"})
-                                  .json();
+        const json document =
+            run_cli({"codec", "--format", "q4_0", "--rows", "2", "--cols", "33", folder_.filePath("c.f32"), "--json"})
+                .json();
         QVERIFY(document["format"] == "q4_0" && document["fallback"] == "fp16");
         QCOMPARE(document["bytes"].get<int>(), 2 * 33 * 2);
     }
@@ -149,13 +149,15 @@ private slots:
         const auto [low, high] = std::minmax_element(weights.begin(), weights.end());
         std::vector<std::uint64_t> counts(10);
         for (const float w : weights)
-            ++counts[std::min<std::size_t>(9, static_cast<std::size_t>((double{w} - *low) * (10 / (double{*high} - *low))))];
+            ++counts[std::min<std::size_t>(
+                9, static_cast<std::size_t>((double{w} - *low) * (10 / (double{*high} - *low))))];
         QVERIFY(document["counts"] == json(counts));
         QCOMPARE(document["edges"].size(), std::size_t{11});
         QCOMPARE(document["edges"][0].get<double>(), double{*low});
         QCOMPARE(document["edges"][10].get<double>(), double{*high});
         const json& reconstruction = document["reconstruction"];
-        std::uint64_t total = reconstruction["below"].get<std::uint64_t>() + reconstruction["above"].get<std::uint64_t>();
+        std::uint64_t total =
+            reconstruction["below"].get<std::uint64_t>() + reconstruction["above"].get<std::uint64_t>();
         for (const json& count : reconstruction["counts"])
             total += count.get<std::uint64_t>();
         QCOMPARE(total, std::uint64_t{1024});

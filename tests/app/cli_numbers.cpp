@@ -70,16 +70,17 @@ json analyze(const QString& model, const char* formats, const QStringList& more 
 }
 
 /// What an independent program computed for stories260K: numpy, float32 codecs written from the definitions, sums in
-/// float64 over the 36 matrices (blocks of 64 over the flattened tensor for nf4, the level nearest to w/absmax; float16 row scales for int8; q4_0 where 32 divides the rows, else float16).
+/// float64 over the 36 matrices (blocks of 64 over the flattened tensor for nf4, the level nearest to w/absmax; float16
+/// row scales for int8; q4_0 where 32 divides the rows, else float16).
 struct Reference {
     const char* format;
     double bits, mse, relative_error, sqnr, cosine, largest, mean_error;
 };
 constexpr Reference stories[] = {
-    {"nf4", 4.5, 0.000254059827034862, 0.0943262290790221, 20.507350543899637, 0.9955413546999093,
-     0.22737038135528564, 8.205451962298557e-05},
-    {"int8", 8.2166831194471861, 1.0227813028362453e-06, 0.0059848857448415484, 44.458882722556538,
-     0.99998209440925423, 0.0071380138397216797, 6.892981909777662e-06},
+    {"nf4", 4.5, 0.000254059827034862, 0.0943262290790221, 20.507350543899637, 0.9955413546999093, 0.22737038135528564,
+     8.205451962298557e-05},
+    {"int8", 8.2166831194471861, 1.0227813028362453e-06, 0.0059848857448415484, 44.458882722556538, 0.99998209440925423,
+     0.0071380138397216797, 6.892981909777662e-06},
     {"q4_0", 6.9407699901283317, 0.00018149797411725734, 0.079726071479980412, 21.96799270674466, 0.99684052669308398,
      0.12958991527557373, 9.4160908207234359e-05},
 };
@@ -135,8 +136,8 @@ private slots:
         QVERIFY(close(result["bits_per_weight"], 8 + 16.0 / 96));
         QVERIFY(result["fallback"].is_null() && result["flagged"] == false);
         // One tensor: the model, its layer and its role say the same.
-        for (const json* results : {&document["model"], &document["layers"].at(0)["results"],
-                                    &document["roles"].at(0)["results"]})
+        for (const json* results :
+             {&document["model"], &document["layers"].at(0)["results"], &document["roles"].at(0)["results"]})
             for (const char* field : {"mse", "sqnr_db", "cosine", "code_entropy", "bits_per_weight", "max_abs_error"})
                 QVERIFY2(close(results->at(0)[field], result[field]), field);
         QVERIFY(document["layers"].at(0)["layer"] == 0 && document["roles"].at(0)["role"] == "mlp_up");
@@ -147,9 +148,9 @@ private slots:
         weights[5] = NAN;
         weights[70] = INFINITY;
         weights[71] = -INFINITY;
-        const QString model = write_safetensors(folder_, "bad.safetensors",
-                                                {stored("broken", "F32", {4, 64}, weights),
-                                                 stored("zero", "F32", {2, 64}, std::vector<float>(128, 0))});
+        const QString model = write_safetensors(
+            folder_, "bad.safetensors",
+            {stored("broken", "F32", {4, 64}, weights), stored("zero", "F32", {2, 64}, std::vector<float>(128, 0))});
         const json document = analyze(model, "fp32,nf4");
         QVERIFY2(document.is_object(), document.dump().c_str());
         const json& broken = entry(document["tensors"], "name", "broken");

@@ -22,7 +22,9 @@ struct Outcome {
     }
 };
 
-inline QString cli_path() { return QStringLiteral(QUANTOSCOPE_BIN_DIR "/quantoscope-cli"); }
+inline QString cli_path() {
+    return QStringLiteral(QUANTOSCOPE_BIN_DIR "/quantoscope-cli");
+}
 
 inline Outcome run_cli(const QStringList& arguments) {
     QProcess process;

@@ -83,16 +83,16 @@ private slots:
         noise.write(QByteArray(100, '\xff'));
         noise.close();
         QTest::newRow("no such file") << QStringList{"info", "absent.gguf"} << "absent.gguf";
-        QTest::newRow("not a checkpoint") << QStringList{"analyze", noise.fileName(), "--formats", "nf4"}
-                                          << "noise.safetensors";
-        QTest::newRow("no tensor matches") << QStringList{"analyze", model_, "--formats", "nf4", "--tensors", "*.bias"}
-                                           << "*.bias";
+        QTest::newRow("not a checkpoint")
+            << QStringList{"analyze", noise.fileName(), "--formats", "nf4"} << "noise.safetensors";
+        QTest::newRow("no tensor matches")
+            << QStringList{"analyze", model_, "--formats", "nf4", "--tensors", "*.bias"} << "*.bias";
         QTest::newRow("no such tensor") << QStringList{"histogram", model_, "--tensor", "model.norm"}
                                         << "model.norm.weight";
-        QTest::newRow("no such input") << QStringList{"codec", "--format", "nf4", "--rows", "1", "--cols", "1", "no.f32"}
+        QTest::newRow("no such input") << QStringList{"codec", "--format", "nf4", "--rows",
+                                                      "1",     "--cols",   "1",   "no.f32"}
                                        << "no.f32";
-        QTest::newRow("no such config") << QStringList{"memory", "no/config.json", "--formats", "nf4"}
-                                        << "config.json";
+        QTest::newRow("no such config") << QStringList{"memory", "no/config.json", "--formats", "nf4"} << "config.json";
         QTest::newRow("no such GPU") << QStringList{"analyze", model_, "--formats", "nf4", "--device", "cuda:99"}
                                      << "cuda:99";
     }

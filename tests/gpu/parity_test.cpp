@@ -142,13 +142,25 @@ QString difference(const FormatResult& cpu, const FormatResult& gpu) {
     if (cpu.stored_bits != gpu.stored_bits)
         return QString("stored bits %1, on the GPU %2").arg(cpu.stored_bits).arg(gpu.stored_bits);
     if (a.count != b.count || a.nonfinite != b.nonfinite)
-        return QString("counts %1 + %2, on the GPU %3 + %4").arg(a.count).arg(a.nonfinite).arg(b.count).arg(b.nonfinite);
+        return QString("counts %1 + %2, on the GPU %3 + %4")
+            .arg(a.count)
+            .arg(a.nonfinite)
+            .arg(b.count)
+            .arg(b.nonfinite);
     if (a.max_abs != b.max_abs || a.max_index != b.max_index)
         return QString("largest error %1 at %2, on the GPU %3 at %4")
-            .arg(a.max_abs).arg(a.max_index).arg(b.max_abs).arg(b.max_index);
+            .arg(a.max_abs)
+            .arg(a.max_index)
+            .arg(b.max_abs)
+            .arg(b.max_index);
     if (!close(a.sum_w2, b.sum_w2, 0) || !close(a.sum_v2, b.sum_v2, 0) || !close(a.sum_d2, b.sum_d2, 0))
         return QString("sums of squares %1 %2 %3, on the GPU %4 %5 %6")
-            .arg(a.sum_w2).arg(a.sum_v2).arg(a.sum_d2).arg(b.sum_w2).arg(b.sum_v2).arg(b.sum_d2);
+            .arg(a.sum_w2)
+            .arg(a.sum_v2)
+            .arg(a.sum_d2)
+            .arg(b.sum_w2)
+            .arg(b.sum_v2)
+            .arg(b.sum_d2);
     // The bias is what is left when errors of both signs cancel: it is as exact as their sum of sizes.
     const double sizes = std::sqrt(a.sum_d2 * static_cast<double>(a.count));
     if (!close(a.sum_d, b.sum_d, sizes))
@@ -169,8 +181,14 @@ QString difference(const Statistics& a, const Statistics& b) {
     if (!close(a.mean, b.mean, a.std) || !close(a.std, b.std, 0) || !close(a.skewness, b.skewness, 1e3) ||
         !close(a.excess_kurtosis, b.excess_kurtosis, 1e3))
         return QString("moments %1 %2 %3 %4, on the GPU %5 %6 %7 %8")
-            .arg(a.mean).arg(a.std).arg(a.skewness).arg(a.excess_kurtosis)
-            .arg(b.mean).arg(b.std).arg(b.skewness).arg(b.excess_kurtosis);
+            .arg(a.mean)
+            .arg(a.std)
+            .arg(a.skewness)
+            .arg(a.excess_kurtosis)
+            .arg(b.mean)
+            .arg(b.std)
+            .arg(b.skewness)
+            .arg(b.excess_kurtosis);
     return {};
 }
 
@@ -287,8 +305,11 @@ private slots:
 
     void a_cancelled_job_stops_within_100_ms() {
         const std::vector<float> weights(std::size_t{64} << 20, 0.5F);
-        const TensorView view{DType::f32, false, reinterpret_cast<const std::byte*>(weights.data()),
-                              {weights.size() / 4096, 4096}, nullptr};
+        const TensorView view{DType::f32,
+                              false,
+                              reinterpret_cast<const std::byte*>(weights.data()),
+                              {weights.size() / 4096, 4096},
+                              nullptr};
         const auto specs = parse_specs("nf4,int8,q4_0,fp8_e4m3");
         JobControl job;
         QElapsedTimer timer;
@@ -329,7 +350,8 @@ private:
         if (layout.elements > 1)
             for (std::size_t at = 0; at < bytes.size(); at += layout.bytes)
                 for (const std::size_t field : {at, at + 2}) {
-                    const std::uint16_t scale = float_to_fp16(static_cast<float>(1e-3 * static_cast<double>(random() % 100)));
+                    const std::uint16_t scale =
+                        float_to_fp16(static_cast<float>(1e-3 * static_cast<double>(random() % 100)));
                     std::memcpy(&bytes[field], &scale, sizeof(scale));
                 }
         // A plain type's exponent is kept moderate in most weights, so that sums do not overflow.
@@ -356,8 +378,11 @@ private:
         const auto index = static_cast<std::size_t>(at.first - cpu_codes.begin());
         if (index < count)
             QFAIL(qPrintable(QString("%1: weight %2 of %3 has code %4, on the GPU %5")
-                                 .arg(input.name.c_str()).arg(index).arg(input.weights[index])
-                                 .arg(cpu_codes[index]).arg(gpu_codes[index])));
+                                 .arg(input.name.c_str())
+                                 .arg(index)
+                                 .arg(input.weights[index])
+                                 .arg(cpu_codes[index])
+                                 .arg(gpu_codes[index])));
         QVERIFY2(equal(cpu_decoded, gpu_decoded), input.name.c_str());
         QCOMPARE(gpu_bits, cpu_bits);
     }

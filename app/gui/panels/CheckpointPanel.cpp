@@ -67,6 +67,7 @@ CheckpointPanel::CheckpointPanel(Session* session, QWidget* parent)
     tree_->setTextElideMode(Qt::ElideMiddle);
     tree_->setHorizontalScrollMode(QAbstractItemView::ScrollPerPixel);
     tree_->installEventFilter(this);
+    tree_->viewport()->installEventFilter(this);
     QHeaderView* header = tree_->header();
     header->setStretchLastSection(false);
     header->setSectionsMovable(true);
@@ -128,8 +129,7 @@ CheckpointPanel::CheckpointPanel(Session* session, QWidget* parent)
 }
 
 /// The errors stay in view: the names take what is left of the width.
-void CheckpointPanel::resizeEvent(QResizeEvent* event) {
-    QWidget::resizeEvent(event);
+void CheckpointPanel::fitNames() {
     QHeaderView* header = tree_->header();
     const int rest = tree_->viewport()->width() - header->sectionSize(CheckpointModel::Error);
     header->resizeSection(CheckpointModel::Name, std::clamp(rest, 110, 420));
@@ -205,6 +205,8 @@ bool CheckpointPanel::stepByKey(int key) {
 }
 
 bool CheckpointPanel::eventFilter(QObject* watched, QEvent* event) {
+    if (watched == tree_->viewport() && event->type() == QEvent::Resize)
+        fitNames();
     if (watched == tree_ && event->type() == QEvent::KeyPress && stepByKey(static_cast<QKeyEvent*>(event)->key()))
         return true;
     if (watched == search_ && event->type() == QEvent::KeyPress) {

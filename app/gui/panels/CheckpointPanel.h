@@ -34,9 +34,9 @@ signals:
 
 protected:
     bool eventFilter(QObject* watched, QEvent* event) override;
-    void resizeEvent(QResizeEvent* event) override;
 
 private:
+    void fitNames();
     bool stepByKey(int key);
     void applySearch();
     void expandHelpfully();

@@ -105,6 +105,7 @@ InspectorPanel::InspectorPanel(Session* session, QWidget* parent)
     toModel_ = new QToolButton(content);
     toModel_->setObjectName("inspectorToModel");
     toModel_->setText("Show the whole model");
+    toModel_->setProperty("framed", true);
     toModel_->setToolTip("Select no tensor and show the totals of the model");
     connect(toModel_, &QToolButton::clicked, session, [session] { session->selectTensor(std::nullopt); });
 

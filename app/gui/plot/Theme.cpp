@@ -132,8 +132,10 @@ QTabBar::tab:selected { color: @text; border-bottom: 2px solid @accent; }
 QTabBar::tab:hover:!selected { color: @text; background: @hover; }
 QTabBar::tab:focus { color: @accent; }
 QToolButton { border: 1px solid transparent; border-radius: 4px; padding: 3px 6px; }
+QToolButton[framed="true"] { border-color: @border; background: @background; }
 QToolButton:hover { background: @hover; }
 QToolButton:pressed, QToolButton:checked { background: @pressed; }
+QToolButton[framed="true"]:checked { border-color: @accent; }
 QToolButton:focus { border-color: @accent; }
 QToolButton[popupMode="1"] { padding-right: 18px; }
 QToolButton::menu-button { border: none; width: 16px; }

@@ -89,6 +89,7 @@ QToolButton* makeToggle(const QString& text, const QString& help, const QString&
     button->setAccessibleName(text);
     button->setObjectName(name);
     button->setCheckable(true);
+    button->setProperty("framed", true);
     return button;
 }
 

@@ -12,8 +12,8 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/formats/simd/codebook4.cpp"
-#include <hwy/foreach_target.h>
 #include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
 // One definition for all targets.
@@ -27,35 +27,37 @@ namespace qs::simd {
 struct CellTable {
     alignas(64) std::array<float, 32> threshold;
     alignas(64) std::array<std::uint32_t, 32> rank;
-    alignas(64) std::array<float, 16> level;          ///< by rank
-    std::array<std::uint8_t, 16> code;                ///< by rank
-    float largest_error;                              ///< of any |x| ≤ 1
-    bool of_magnitude;                                ///< the axis is |x|; the sign is bit 3 of the code
+    alignas(64) std::array<float, 16> level; ///< by rank
+    std::array<std::uint8_t, 16> code;       ///< by rank
+    float largest_error;                     ///< of any |x| ≤ 1
+    bool of_magnitude;                       ///< the axis is |x|; the sign is bit 3 of the code
 };
 
-/// Pairs of vectors whose squares are added in float32 before they go to float64.
-inline constexpr std::size_t widen_after = 8;
-/// The same for blocks other than 64: long blocks share few scales, so that rounding errors repeat.
+/// Pairs of vectors whose terms are added in float32 before they go to float64: few for Σd², where rounding errors are
+/// not small beside the sum; more for Σd and Σwd, where they are.
+inline constexpr std::size_t widen_squares_after = 4, widen_rest_after = 16;
+/// Both for blocks other than 64: long blocks share few scales, so that rounding errors repeat.
 inline constexpr std::size_t widen_after_of_any = 2;
-/// Where the level is 0, d is −w with the 8 bits of a bfloat16: a sum of such squares meets halfway cases all the time,
-/// and rounding them to even makes it too small. Times this 16-bit factor, which is taken out at the end, the squares
-/// have no halfway cases, and the product of d and the factor is still exact there.
-inline constexpr float square_factor = 0x9e3bp-15F;
+/// Blocks of a larger or smaller absmax, and those that are not finite, are left: squares of float32 would overflow, or
+/// be lost below 2⁻¹²⁶. In the blocks that are taken what is lost there is less than 2⁻⁴⁶ of the largest square.
+inline constexpr float largest_scale = 0x1p40F, smallest_scale = 0x1p-40F;
 /// Weights that are asked for ahead of their use.
 inline constexpr std::size_t prefetch_ahead = 2048;
 
-/// Keeps the largest error and where it is. Few blocks can hold a new one, and those are searched with the arithmetic of
-/// the scalar codec.
+/// Keeps the largest error and where it is. Few blocks can hold a new one, and those are searched with the arithmetic
+/// of the scalar codec.
 class MaxError {
 public:
-    MaxError(const CellTable& table, std::uint64_t begin, ErrorSums& sums) : table_(table), begin_(begin), sums_(sums) {}
+    MaxError(const CellTable& table, std::uint64_t begin, ErrorSums& sums)
+        : table_(table), begin_(begin), sums_(sums) {}
 
-    /// What no error in a block of this scale exceeds.
+    /// No error in a block exceeds its scale times this, and what its decoding scale differs by.
+    float of_scale() const { return table_.largest_error; }
     float bound(float absmax, float decoded_with) const {
-        return absmax * table_.largest_error + std::abs(absmax - decoded_with);
+        return absmax * of_scale() + std::abs(absmax - decoded_with);
     }
-    /// Whether an error of about this size is larger than any before.
-    bool exceeds(float error) const { return static_cast<double>(error) * (1 + 1e-6) > sums_.max_abs; }
+    /// Errors up to about this are not new; a little less than the largest so far.
+    float least_new() const { return static_cast<float>(sums_.max_abs * (1 - 1e-6)); }
 
     /// The block of `count` weights that starts `offset` after begin.
     void search(const std::uint16_t* weights, std::size_t offset, std::size_t count, float absmax, float decoded_with);
@@ -166,10 +168,17 @@ float absmax(const std::uint16_t* weights, std::size_t count) {
     auto largest = hn::Zero(u);
     for (std::size_t i = 0; i < count; i += hn::Lanes(u))
         largest = hn::Max(largest, hn::And(magnitude, hn::LoadU(u, weights + i)));
-    const U32 u32;
-    const auto words = hn::BitCast(u32, largest);
-    const auto pairs = hn::Max(hn::ShiftLeft<16>(words), hn::And(words, hn::Set(u32, 0xFFFF0000U)));
-    return hn::GetLane(hn::BitCast(F32(), hn::MaxOfLanes(u32, pairs)));
+    const hn::Half<decltype(u)> half;
+#if HWY_MAX_BYTES >= 64
+    const hn::Half<decltype(half)> quarter;
+    const auto of_half = hn::Max(hn::LowerHalf(half, largest), hn::UpperHalf(half, largest));
+    const auto eight = hn::Max(hn::LowerHalf(quarter, of_half), hn::UpperHalf(quarter, of_half));
+#else
+    const auto eight = hn::Max(hn::LowerHalf(half, largest), hn::UpperHalf(half, largest));
+#endif
+    // There is an instruction for the least of eight.
+    const auto least = static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm_minpos_epu16(hn::Not(eight).raw)));
+    return bits_float((~least & 0xFFFF) << 16);
 }
 
 /// Adds the lanes of a float32 vector to a float64 one.
@@ -184,26 +193,30 @@ VD add_to(VD sum, VF part) {
 class Sums {
 public:
     // Written out: GCC compiles implicit constructors for the base target.
-    Sums() : d2_(hn::Zero(F32())), d_(d2_), wd_(d2_), total_d2_(hn::Zero(F64())), total_d_(total_d2_),
-             total_wd_(total_d2_) {}
+    Sums()
+        : d2_(hn::Zero(F32())), d_(d2_), wd_(d2_), total_d2_(hn::Zero(F64())), total_d_(total_d2_),
+          total_wd_(total_d2_) {}
 
     void add(VF w, VF v) {
         const VF d = hn::Sub(v, w);
-        d2_ = hn::MulAdd(hn::Mul(d, hn::Set(F32(), square_factor)), d, d2_);
+        d2_ = hn::MulAdd(d, d, d2_);
         d_ = hn::Add(d_, d);
         wd_ = hn::MulAdd(w, d, wd_);
     }
 
-    /// Moves the float32 part to float64.
-    void widen() {
+    /// Move the float32 parts to float64.
+    void widen_squares() {
         total_d2_ = add_to(total_d2_, d2_);
+        d2_ = hn::Zero(F32());
+    }
+    void widen_rest() {
         total_d_ = add_to(total_d_, d_);
         total_wd_ = add_to(total_wd_, wd_);
-        d2_ = d_ = wd_ = hn::Zero(F32());
+        d_ = wd_ = hn::Zero(F32());
     }
 
     void finish(ErrorSums& sums) const {
-        const double d2 = total(total_d2_) / static_cast<double>(square_factor);
+        const double d2 = total(total_d2_);
         sums.sum_d2 += d2;
         sums.sum_d += total(total_d_);
         sums.sum_v2 += 2 * total(total_wd_) + d2;
@@ -299,7 +312,9 @@ public:
     }
 
     /// What the ranks of a block stand for: the levels times its absmax.
-    Table16 decoder(VF absmax) const { return level_.times(absmax); }
+    Table16 decoder(VF absmax) const {
+        return level_.times(absmax);
+    }
 
 private:
     Table32 threshold_, rank_;
@@ -324,7 +339,7 @@ inline constexpr std::size_t group = 16;
 
 /// Sixteen blocks, or fewer at the end and before one that is not finite.
 struct Group {
-    std::array<float, group> absmax{}, reciprocal, decoded_with;
+    std::array<float, group> absmax, reciprocal, decoded_with;
     std::size_t blocks = 0;
 };
 
@@ -337,11 +352,15 @@ void read_scales(const std::uint16_t* weights, std::size_t blocks, std::size_t b
         hwy::Prefetch(start + prefetch_ahead);
         hwy::Prefetch(start + prefetch_ahead + 32);
         const float largest = absmax(start, block);
-        if (!(largest <= std::numeric_limits<float>::max()))
+        const float decoded_with = decode_absmax == nullptr ? largest : decode_absmax[g.blocks];
+        const bool in_range = largest == 0 || (largest >= smallest_scale && largest <= largest_scale);
+        if (!in_range || !(std::abs(decoded_with) <= largest_scale))
             break;
         g.absmax[g.blocks] = largest;
-        g.decoded_with[g.blocks] = decode_absmax == nullptr ? largest : decode_absmax[g.blocks];
+        g.decoded_with[g.blocks] = decoded_with;
     }
+    std::fill(g.absmax.begin() + g.blocks, g.absmax.end(), 0.0F);
+    std::fill(g.decoded_with.begin() + g.blocks, g.decoded_with.end(), 0.0F);
     for (std::size_t i = 0; i < group; i += hn::Lanes(f)) {
         const VF least = hn::Max(hn::LoadU(f, &g.absmax[i]), hn::Set(f, 1e-38F));
         hn::StoreU(hn::Div(hn::Set(f, 1.0F), least), f, &g.reciprocal[i]);
@@ -353,16 +372,18 @@ template <bool of_magnitude>
 void find_max_error(const Codec<of_magnitude>& codec, const std::uint16_t* weights, std::size_t offset,
                     std::size_t block, const Group& g, MaxError& max_error) {
     const F32 f;
-    float bound = 0;
-    for (std::size_t b = 0; b < g.blocks; ++b)
-        bound = std::max(bound, max_error.bound(g.absmax[b], g.decoded_with[b]));
-    if (!max_error.exceeds(bound))
+    VF bound = hn::Zero(f);
+    for (std::size_t i = 0; i < group; i += hn::Lanes(f)) {
+        const VF scale = hn::LoadU(f, &g.absmax[i]), back = hn::LoadU(f, &g.decoded_with[i]);
+        bound = hn::Max(bound, hn::MulAdd(scale, hn::Set(f, max_error.of_scale()), hn::Abs(hn::Sub(scale, back))));
+    }
+    if (hn::AllFalse(f, hn::Gt(bound, hn::Set(f, max_error.least_new()))))
         return;
     for (std::size_t b = 0; b < g.blocks; ++b) {
         const std::uint16_t* start = weights + b * block;
         const Table16 decoder = codec.decoder(hn::Set(f, g.decoded_with[b]));
-        if (max_error.exceeds(max_error.bound(g.absmax[b], g.decoded_with[b])) &&
-            max_error.exceeds(largest_error(codec, start, block, hn::Set(f, g.reciprocal[b]), decoder)))
+        if (max_error.bound(g.absmax[b], g.decoded_with[b]) > max_error.least_new() &&
+            largest_error(codec, start, block, hn::Set(f, g.reciprocal[b]), decoder) > max_error.least_new())
             max_error.search(start, offset + b * block, block, g.absmax[b], g.decoded_with[b]);
     }
 }
@@ -381,7 +402,8 @@ std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::
     std::size_t done = 0, since_widen = 0;
     while (done + block <= count) {
         const std::size_t blocks = std::min(group, (count - done) / block);
-        read_scales(weights + done, blocks, block, decode_absmax == nullptr ? nullptr : decode_absmax + done / block, g);
+        read_scales(weights + done, blocks, block, decode_absmax == nullptr ? nullptr : decode_absmax + done / block,
+                    g);
         for (std::size_t b = 0; b < g.blocks; ++b) {
             const std::uint16_t* start = weights + done + b * block;
             const VF scale = hn::Set(f, g.reciprocal[b]);
@@ -401,13 +423,15 @@ std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::
                 for (std::size_t i = 0; i < fixed; i += at_once)
                     take(i);
                 since_widen += fixed / at_once;
-                if (since_widen >= widen_after)
-                    totals.widen(), since_widen = 0;
+                if (since_widen % widen_squares_after == 0)
+                    totals.widen_squares();
+                if (since_widen % widen_rest_after == 0)
+                    totals.widen_rest();
             } else {
                 for (std::size_t i = 0; i < block; i += at_once) {
                     take(i);
-                    if (++since_widen == widen_after_of_any)
-                        totals.widen(), since_widen = 0;
+                    if (++since_widen % widen_after_of_any == 0)
+                        totals.widen_squares(), totals.widen_rest();
                 }
             }
         }
@@ -416,7 +440,8 @@ std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::
         if (g.blocks < blocks)
             break;
     }
-    totals.widen();
+    totals.widen_squares();
+    totals.widen_rest();
     totals.finish(sums);
     if constexpr (count_usage)
         counted.finish(table, usage);
@@ -540,9 +565,8 @@ void MaxError::search(const std::uint16_t* weights, std::size_t offset, std::siz
     }
 }
 
-std::size_t evaluate_codebook4(Codebook4 codebook, const std::uint16_t* weights, std::uint64_t begin,
-                               std::size_t count, std::size_t block, const float* decode_absmax, ErrorSums& sums,
-                               std::uint64_t* usage) {
+std::size_t evaluate_codebook4(Codebook4 codebook, const std::uint16_t* weights, std::uint64_t begin, std::size_t count,
+                               std::size_t block, const float* decode_absmax, ErrorSums& sums, std::uint64_t* usage) {
     const CellTable& table = table_of(codebook);
     MaxError max_error(table, begin, sums);
     const std::size_t done =

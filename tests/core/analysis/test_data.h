@@ -60,9 +60,8 @@ inline QString write_safetensors(const QTemporaryDir& folder, const QString& nam
     nlohmann::ordered_json header;
     std::size_t offset = 0;
     for (const auto& tensor : tensors) {
-        header[tensor.name] = {{"dtype", tensor.dtype},
-                               {"shape", tensor.shape},
-                               {"data_offsets", {offset, offset + tensor.bytes.size()}}};
+        header[tensor.name] = {
+            {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + tensor.bytes.size()}}};
         offset += tensor.bytes.size();
     }
     std::string text = header.dump();

@@ -98,8 +98,9 @@ private slots:
             };
             QVERIFY2(near(result.mse(), expected.d2 / n, expected.d2 / n), name.c_str());
             QVERIFY2(near(result.mean_error(), expected.d / n, std::sqrt(expected.d2 / n)), name.c_str());
-            QVERIFY2(near(result.cosine(), expected.d2 == 0 ? 1 : expected.wv / std::sqrt(expected.w2 * expected.v2), 1),
-                     name.c_str());
+            QVERIFY2(
+                near(result.cosine(), expected.d2 == 0 ? 1 : expected.wv / std::sqrt(expected.w2 * expected.v2), 1),
+                name.c_str());
             QVERIFY2(near(result.relative_error(), std::sqrt(expected.d2 / expected.w2), 1), name.c_str());
             QCOMPARE(result.sums.max_abs, expected.max_abs);
             QCOMPARE(result.sums.max_index, expected.max_index);

@@ -53,7 +53,9 @@ Statistics by_definition(const std::vector<float>& weights) {
     return s;
 }
 
-bool close(double a, double b, double tolerance) { return std::abs(a - b) <= tolerance * std::max(1.0, std::abs(b)); }
+bool close(double a, double b, double tolerance) {
+    return std::abs(a - b) <= tolerance * std::max(1.0, std::abs(b));
+}
 
 void compare(const Statistics& actual, const Statistics& expected) {
     QCOMPARE(actual.count, expected.count);

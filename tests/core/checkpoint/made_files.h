@@ -26,7 +26,9 @@ inline QByteArray safetensors(const QByteArray& header, qsizetype data_bytes) {
     return le(static_cast<std::uint64_t>(header.size())) + header + QByteArray(data_bytes, '\1');
 }
 
-inline QByteArray gguf_string(const QByteArray& text) { return le(static_cast<std::uint64_t>(text.size())) + text; }
+inline QByteArray gguf_string(const QByteArray& text) {
+    return le(static_cast<std::uint64_t>(text.size())) + text;
+}
 
 /// One entry of GGUF metadata: key, type id, value.
 inline QByteArray gguf_entry(const QByteArray& key, std::uint32_t type, const QByteArray& value) {
@@ -60,7 +62,8 @@ public:
     std::string write(const QString& name, const QByteArray& bytes) {
         const QString path = folder_.filePath(name);
         QFile file(path);
-        return file.open(QIODevice::WriteOnly) && file.write(bytes) == bytes.size() ? path.toStdString() : std::string();
+        return file.open(QIODevice::WriteOnly) && file.write(bytes) == bytes.size() ? path.toStdString()
+                                                                                    : std::string();
     }
     std::string folder() const { return folder_.path().toStdString(); }
 

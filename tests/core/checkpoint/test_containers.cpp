@@ -89,7 +89,7 @@ private slots:
                 continue;
             }
             if (tensor.name.starts_with("src."))
-                continue; // what the others were made from
+                continue;                                   // what the others were made from
             const std::string name = tensor.name.substr(2); // "q.q4_0" here, "q4_0" there
             QVERIFY2(expected->find(name), name.c_str());
             const auto ours = weights_of(*quantized, tensor.name), theirs = weights_of(*expected, name);

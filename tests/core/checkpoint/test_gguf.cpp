@@ -60,8 +60,9 @@ private slots:
     }
 
     void reads_version_2_and_the_other_byte_order() {
-        QCOMPARE(open_checkpoint(files_.write("v2.gguf", gguf({}, {gguf_tensor("w", {32}, q8_0, 0)}, 34, 2)))->container,
-                 std::string("GGUF v2"));
+        QCOMPARE(
+            open_checkpoint(files_.write("v2.gguf", gguf({}, {gguf_tensor("w", {32}, q8_0, 0)}, 34, 2)))->container,
+            std::string("GGUF v2"));
         const auto checkpoint = open_checkpoint(files_.write("be.gguf", big_endian()));
         QVERIFY(checkpoint->container.find("big endian") != std::string::npos);
         const TensorInfo& tensor = checkpoint->tensors[0];
@@ -116,7 +117,8 @@ private slots:
         row("offset beyond the end", gguf({}, {gguf_tensor("w", {32}, q8_0, 1ULL << 40)}, 64), "'w'");
         row("offset not aligned", gguf({}, {gguf_tensor("w", {32}, q8_0, 7)}, 64), "'w'");
         row("overlap", gguf({}, {gguf_tensor("a", {64}, f32, 0), gguf_tensor("b", {64}, f32, 32)}, 512), "'b'");
-        row("twice the same name", gguf({}, {gguf_tensor("a", {8}, f32, 0), gguf_tensor("a", {8}, f32, 32)}, 64), "'a'");
+        row("twice the same name", gguf({}, {gguf_tensor("a", {8}, f32, 0), gguf_tensor("a", {8}, f32, 32)}, 64),
+            "'a'");
         row("string beyond the end", gguf({gguf_string("k") + le(text) + le(std::uint64_t{1} << 50)}, {}, 0), "k");
         row("array beyond the end", gguf({gguf_string("k") + le(array) + le(u32) + le(std::uint64_t{1} << 61)}, {}, 0),
             "k");

@@ -96,10 +96,11 @@ private slots:
         QCOMPARE(checkpoint->tensors[*checkpoint->find("b")].file, std::size_t{1});
         const auto missing = files_.write("x.safetensors.index.json", R"({"weight_map": {"a": "none.safetensors"}})");
         QVERIFY2(refusal(missing).contains("none.safetensors"), qPrintable(refusal(missing)));
-        const auto absent = files_.write("y.safetensors.index.json",
-                                         R"({"weight_map": {"z": "m-00001-of-00002.safetensors"}})");
+        const auto absent =
+            files_.write("y.safetensors.index.json", R"({"weight_map": {"z": "m-00001-of-00002.safetensors"}})");
         QVERIFY2(refusal(absent).contains("'z'"), qPrintable(refusal(absent)));
-        const auto outside = files_.write("z.safetensors.index.json", R"({"weight_map": {"a": "../secret.safetensors"}})");
+        const auto outside =
+            files_.write("z.safetensors.index.json", R"({"weight_map": {"a": "../secret.safetensors"}})");
         QVERIFY2(refusal(outside).contains("secret"), qPrintable(refusal(outside)));
     }
 

@@ -153,6 +153,14 @@ private slots:
         QCOMPARE(most, 192 * 0x1p30);
         QCOMPARE(find_gpu("nvidia geforce rtx 4090").name, std::string("GeForce RTX 4090"));
         QCOMPARE(find_gpu("rtx4090").name, std::string("GeForce RTX 4090"));
+        QCOMPARE(find_gpu("4090").name, std::string("GeForce RTX 4090"));
+        QCOMPARE(find_gpu("T4").name, std::string("Tesla T4"));
+        try {
+            find_gpu("RTX 409O");
+            QFAIL("a GPU that is not there was found");
+        } catch (const Error& error) {
+            QVERIFY2(QString(error.what()).contains("GeForce RTX 4090?"), error.what());
+        }
     }
 };
 

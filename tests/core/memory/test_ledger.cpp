@@ -130,7 +130,8 @@ private slots:
         const double experts = 32.0 * 8 * 3 * 4096 * 14336, attention = 32.0 * (2.0 * 4096 * 4096 + 2.0 * 1024 * 4096);
         QCOMPARE(line(ledger("mixtral-8x7b", "q8_0"), "linear weights"),
                  (experts + attention) * 34 / 32 + 32.0 * 8 * 4096 * 4); // llama.cpp keeps routers in float32
-        QCOMPARE(line(ledger("mixtral-8x7b", "nf4"), "linear weights"), (experts + attention + 32.0 * 8 * 4096) * 4.5 / 8);
+        QCOMPARE(line(ledger("mixtral-8x7b", "nf4"), "linear weights"),
+                 (experts + attention + 32.0 * 8 * 4096) * 4.5 / 8);
     }
 
     void activations_with_and_without_flash_attention() {
