@@ -19,6 +19,7 @@
 #include "app/gui/Numbers.h"
 #include "app/gui/plot/Export.h"
 #include "app/gui/plot/Theme.h"
+#include "app/gui/views/ElidedCombo.h"
 
 namespace qs::gui {
 
@@ -119,7 +120,7 @@ int LogSlider::positionOf(std::uint64_t value) const {
 // --- MemoryView
 
 MemoryView::MemoryView(Session* session, QWidget* parent)
-    : View(session, parent), plot_(new Plot), model_(new QComboBox), gpu_(new QComboBox), cache_(new QComboBox),
+    : View(session, parent), plot_(new Plot), model_(new ElidedCombo), gpu_(new ElidedCombo), cache_(new QComboBox),
       flash_(new QCheckBox(tr("&Flash attention"))), context_(new LogSlider(7, 20)), batch_(new LogSlider(0, 10)),
       caption_(new QLabel), table_(new QTableWidget) {
     auto* column = new QVBoxLayout(content());
@@ -187,13 +188,13 @@ QWidget* MemoryView::buildControls() {
     add(1, 0, tr("&Context"), context_);
     add(1, 2, tr("&Batch"), batch_);
     grid->addWidget(flash_, 1, 4, 1, 2);
-    grid->setColumnStretch(1, 3);
+    grid->setColumnStretch(1, 2);
     grid->setColumnStretch(3, 3);
-    grid->setColumnStretch(5, 1);
 
     const auto& cards = gpu_catalogue();
     for (const Gpu& gpu : cards)
-        gpu_->addItem(QString::fromStdString(gpu.name) + QStringLiteral(" · ") + inGib(gpu.bytes));
+        gpu_->addItem(QString::fromStdString(gpu.name) + QStringLiteral(" · ") + QString::number(gpu.bytes / gib) +
+                      thin_space + QStringLiteral("GiB"));
     const auto usual =
         std::ranges::find_if(cards, [](const Gpu& gpu) { return gpu.kind == "desktop" && gpu.bytes >= 24 * gib; });
     gpu_->setCurrentIndex(usual == cards.end() ? 0 : static_cast<int>(usual - cards.begin()));

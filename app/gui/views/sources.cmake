@@ -1,6 +1,7 @@
 target_sources(quantoscope_gui PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/BinsView.cpp
   ${CMAKE_CURRENT_LIST_DIR}/Caption.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/ElidedCombo.cpp
   ${CMAKE_CURRENT_LIST_DIR}/HistogramView.cpp
   ${CMAKE_CURRENT_LIST_DIR}/LayersView.cpp
   ${CMAKE_CURRENT_LIST_DIR}/MemoryView.cpp

@@ -343,24 +343,26 @@ struct Group {
     std::size_t blocks = 0;
 };
 
-/// The scales of the blocks from `weights` on.
-void read_scales(const std::uint16_t* weights, std::size_t blocks, std::size_t block, const float* decode_absmax,
-                 Group& g) {
+/// The absmax of a block, and a prefetch of what comes some blocks later.
+float read_absmax(const std::uint16_t* weights, std::size_t block) {
+    hwy::Prefetch(weights + prefetch_ahead);
+    hwy::Prefetch(weights + prefetch_ahead + 32);
+    return absmax(weights, block);
+}
+
+/// From the absmax of `blocks` blocks to their scales; ends before a block that is not taken.
+void finish_scales(Group& g, std::size_t blocks, const float* decode_absmax) {
     const F32 f;
     for (g.blocks = 0; g.blocks < blocks; ++g.blocks) {
-        const std::uint16_t* start = weights + g.blocks * block;
-        hwy::Prefetch(start + prefetch_ahead);
-        hwy::Prefetch(start + prefetch_ahead + 32);
-        const float largest = absmax(start, block);
+        const float largest = g.absmax[g.blocks];
         const float decoded_with = decode_absmax == nullptr ? largest : decode_absmax[g.blocks];
         const bool in_range = largest == 0 || (largest >= smallest_scale && largest <= largest_scale);
         if (!in_range || !(std::abs(decoded_with) <= largest_scale))
             break;
-        g.absmax[g.blocks] = largest;
         g.decoded_with[g.blocks] = decoded_with;
     }
-    std::fill(g.absmax.begin() + g.blocks, g.absmax.end(), 0.0F);
-    std::fill(g.decoded_with.begin() + g.blocks, g.decoded_with.end(), 0.0F);
+    for (std::size_t i = g.blocks; i < group; ++i)
+        g.absmax[i] = g.decoded_with[i] = 0;
     for (std::size_t i = 0; i < group; i += hn::Lanes(f)) {
         const VF least = hn::Max(hn::LoadU(f, &g.absmax[i]), hn::Set(f, 1e-38F));
         hn::StoreU(hn::Div(hn::Set(f, 1.0F), least), f, &g.reciprocal[i]);
@@ -398,14 +400,20 @@ std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::
     const Codec<of_magnitude> codec(table);
     Sums totals;
     Usage counted;
-    Group g;
+    Group g, next;
+    std::size_t blocks = std::min(group, count / block);
+    for (std::size_t b = 0; b < blocks; ++b)
+        next.absmax[b] = read_absmax(weights + b * block, block);
     std::size_t done = 0, since_widen = 0;
     while (done + block <= count) {
-        const std::size_t blocks = std::min(group, (count - done) / block);
-        read_scales(weights + done, blocks, block, decode_absmax == nullptr ? nullptr : decode_absmax + done / block,
-                    g);
+        g = next;
+        finish_scales(g, blocks, decode_absmax == nullptr ? nullptr : decode_absmax + done / block);
+        const std::size_t next_blocks = std::min(group, (count - done) / block - blocks);
         for (std::size_t b = 0; b < g.blocks; ++b) {
             const std::uint16_t* start = weights + done + b * block;
+            // The next group's absmax among this one's codes: the one waits where the other computes.
+            if (b < next_blocks)
+                next.absmax[b] = read_absmax(start + group * block, block);
             const VF scale = hn::Set(f, g.reciprocal[b]);
             const Table16 decoder = codec.decoder(hn::Set(f, g.decoded_with[b]));
             const auto take = [&](std::size_t i) HWY_ATTR {
@@ -439,6 +447,7 @@ std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::
         done += g.blocks * block;
         if (g.blocks < blocks)
             break;
+        blocks = next_blocks;
     }
     totals.widen_squares();
     totals.widen_rest();
