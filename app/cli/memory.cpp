@@ -120,11 +120,15 @@ Json document(const Options& options, const Report& report) {
     return json;
 }
 
+/// Two decimals, and for what is small its first three figures.
+std::string figure(double value) {
+    return value >= 1 || value == 0 ? fmt::format("{:.2f}", value) : fmt::format("{:.3g}", value);
+}
 std::string gb(double bytes) {
-    return fmt::format("{:.2f}", bytes / 1e9);
+    return figure(bytes / 1e9);
 }
 std::string gib(double bytes) {
-    return fmt::format("{:.2f}", bytes / 0x1p30);
+    return figure(bytes / 0x1p30);
 }
 
 std::string ledger_text(const Ledger& ledger) {

@@ -100,7 +100,7 @@ std::unique_ptr<Device> make_device(const std::string& id, int threads = 0);
 
 // --- The CUDA module -------------------------------------------------------------------------------------------
 
-/// What the module libquantoscope-cuda.so gives through its one C entry point `quantoscope_cuda_module`.
+/// What the module quantoscope-cuda.so gives through its one C entry point `quantoscope_cuda_module`.
 struct CudaModule {
     int abi; ///< must equal cuda_module_abi
     std::vector<DeviceInfo> (*list)();
