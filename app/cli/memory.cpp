@@ -160,10 +160,17 @@ std::string gpus_text(const Report& report, const MemoryOptions& memory) {
                        memory.batch, table.text());
 }
 
+std::string count_text(std::uint64_t count) {
+    const auto number = static_cast<double>(count);
+    if (count >= 1'000'000'000)
+        return fmt::format("{:.2f} billion", number / 1e9);
+    return count >= 1'000'000 ? fmt::format("{:.2f} million", number / 1e6) : std::to_string(count);
+}
+
 std::string text(const Options& options, const Report& report) {
     std::string text =
         fmt::format("{}: {} parameters\n\n", report.card.title.empty() ? report.card.id : report.card.title,
-                    si(static_cast<double>(report.card.parameters)));
+                    count_text(report.card.parameters));
     for (const Ledger& ledger : report.ledgers)
         text += ledger_text(ledger);
     return text + gpus_text(report, options.memory);
