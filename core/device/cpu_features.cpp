@@ -21,10 +21,16 @@ std::string cpu_name() {
     return "CPU";
 }
 
+/// The best instruction set that there is code for, by the name that people know.
 std::string best_instructions() {
     const auto targets = hwy::SupportedTargets();
     // Highway numbers better targets with lower bits.
-    return hwy::TargetName(targets & -targets);
+    const auto best = targets & -targets;
+    if (best <= HWY_AVX3)
+        return "avx512";
+    if (best <= HWY_AVX2)
+        return "avx2";
+    return hwy::TargetName(best);
 }
 
 } // namespace

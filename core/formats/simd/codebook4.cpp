@@ -76,7 +76,7 @@ namespace qs::simd {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-#if HWY_MAX_BYTES >= 32
+#if HWY_ARCH_X86 && HWY_MAX_BYTES >= 32
 
 using F32 = hn::ScalableTag<float>;
 using I32 = hn::RebindToSigned<F32>;
@@ -471,7 +471,7 @@ std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::
 /// See evaluate_codebook4.
 std::size_t run(const CellTable& table, const std::uint16_t* weights, std::size_t count, std::size_t block,
                 const float* decode_absmax, ErrorSums& sums, std::uint64_t* usage, MaxError& max_error) {
-#if HWY_MAX_BYTES >= 32
+#if HWY_ARCH_X86 && HWY_MAX_BYTES >= 32
     const auto chosen = table.of_magnitude ? evaluate<true> : evaluate<false>;
     return chosen(table, weights, count, block, decode_absmax, sums, usage, max_error);
 #else
