@@ -10,6 +10,7 @@
 
 #include "core/analysis/statistics.h"
 #include "core/device/bandwidth.h"
+#include "core/device/tiles.h"
 #include "gpu/cuda.h"
 #include "gpu/feed.h"
 #include "gpu/format_run.h"
@@ -19,10 +20,6 @@
 namespace qs::cuda {
 
 namespace {
-
-/// From this many elements on, 16-bit tensors get their statistics from counts of all 65,536 patterns, as on the CPU.
-constexpr std::uint64_t patterns_from = std::uint64_t{1} << 19;
-constexpr std::size_t pattern_count = 65536;
 
 using Runs = std::vector<std::unique_ptr<FormatRun>>;
 
@@ -86,8 +83,7 @@ public:
     TensorAnalysis(Workspace& work, const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job)
         : work_(work), tensor_(tensor), specs_(specs), job_(job), units_(units_in(tensor.shape.count())),
           runs_(work.make_runs(tensor.shape, specs)),
-          by_patterns_(tensor.shape.count() >= patterns_from &&
-                       native_type(tensor.dtype, tensor.byte_swapped) != NativeType::f32),
+          by_patterns_(counts_patterns(tensor.dtype, tensor.byte_swapped, tensor.shape.count())),
           feed_(work.feed, tensor, (any_needs_scan(runs_) ? 1 : 0) + 1 + (by_patterns_ ? 0 : 1), work.resident_limit(),
                 work.compute) {
         if (by_patterns_)
@@ -142,12 +138,7 @@ private:
     }
 
     FormatResult result(std::size_t i) const {
-        FormatResult result;
-        result.spec = specs_[i];
-        if (const FormatSpec used = effective_spec(specs_[i], tensor_.shape); used != specs_[i])
-            result.fallback = used;
-        result.stored_bits = runs_[i]->stored_bits();
-        result.elements = tensor_.shape.count();
+        FormatResult result = unmeasured(specs_[i], tensor_.shape, runs_[i]->stored_bits());
         for (const ErrorSums& unit : work_.fetch(targets_[i].units, units_))
             result.sums.merge(unit);
         if (targets_[i].usage != nullptr) {

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "core/device/device.h"
+#include "core/device/discovery.h"
 #include "gpu/cuda.h"
 #include "gpu/device.h"
 
@@ -30,15 +30,6 @@ std::string reason_of(cudaError_t status) {
     return std::string("the NVIDIA driver reports: ") + cudaGetErrorString(status);
 }
 
-DeviceInfo nothing(const std::string& reason) {
-    DeviceInfo info;
-    info.id = "cuda";
-    info.name = "NVIDIA GPU";
-    info.kind = "cuda";
-    info.reason = reason;
-    return info;
-}
-
 std::string reason_against(const cudaDeviceProp& properties, int mode) {
     constexpr int oldest = QUANTOSCOPE_CUDA_OLDEST_ARCHITECTURE;
     if (properties.major * 10 + properties.minor < oldest)
@@ -50,7 +41,7 @@ std::string reason_against(const cudaDeviceProp& properties, int mode) {
 }
 
 DeviceInfo describe(int ordinal) {
-    DeviceInfo info = nothing({});
+    DeviceInfo info = no_cuda({});
     info.id = "cuda:" + std::to_string(ordinal);
     cudaDeviceProp properties{};
     int mode = cudaComputeModeDefault;
@@ -72,7 +63,7 @@ DeviceInfo describe(int ordinal) {
 std::vector<DeviceInfo> list() {
     int count = 0;
     if (const cudaError_t status = cudaGetDeviceCount(&count); status != cudaSuccess || count == 0)
-        return {nothing(reason_of(status))};
+        return {no_cuda(reason_of(status))};
     std::vector<DeviceInfo> devices;
     for (int ordinal = 0; ordinal < count; ++ordinal)
         devices.push_back(describe(ordinal));

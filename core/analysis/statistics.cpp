@@ -153,6 +153,11 @@ double pattern_value(std::uint32_t pattern, DType dtype) {
 
 } // namespace
 
+bool counts_patterns(DType dtype, bool byte_swapped, std::uint64_t elements) {
+    constexpr std::uint64_t worth_it_from = std::uint64_t{1} << 19;
+    return (dtype == DType::bf16 || dtype == DType::f16) && !byte_swapped && elements >= worth_it_from;
+}
+
 Statistics statistics_of_patterns(std::span<const std::uint64_t> counts, DType dtype) {
     Moments moments;
     double sum = 0;

@@ -32,7 +32,14 @@ std::uint64_t count_beyond(std::span<const float> weights, double centre, double
 /// Statistics without the σ counts, which need another look at the weights.
 Statistics finish(const Moments& moments);
 
-/// Statistics, σ counts included, of a 16-bit type from how often each bit pattern occurs (65,536 counts).
+/// How many bit patterns a 16-bit type has.
+inline constexpr std::size_t pattern_count = 65536;
+
+/// Whether a tensor's statistics come from counts of its bit patterns: part of the definition of a result, so it is the
+/// same on every device.
+bool counts_patterns(DType dtype, bool byte_swapped, std::uint64_t elements);
+
+/// Statistics, σ counts included, of a 16-bit type from how often each bit pattern occurs.
 /// `dtype` is f16 or bf16.
 Statistics statistics_of_patterns(std::span<const std::uint64_t> counts, DType dtype);
 

@@ -230,7 +230,13 @@ private:
         return to_utf8(text);
     }
 
-    nlohmann::json read_array(int depth) {
+    struct ArrayHead {
+        ValueType type;
+        std::uint64_t count;
+    };
+
+    /// What stands in front of an array's values, checked against what the file still holds.
+    ArrayHead read_array_head(int depth) {
         if (depth > deepest_array)
             refuse(fmt::format("has arrays nested deeper than {} levels", deepest_array));
         const ValueType type = read_type();
@@ -239,6 +245,11 @@ private:
         if (count > cursor_.remaining() / smallest)
             refuse(fmt::format("is an array of {} values, more than the file's remaining {} bytes can hold", count,
                                cursor_.remaining()));
+        return {type, count};
+    }
+
+    nlohmann::json read_array(int depth) {
+        const auto [type, count] = read_array_head(depth);
         if (count > longest_kept_array || kept_values_ + count > most_kept_values) {
             skip_values(type, count, depth);
             return {{"length", count}};
@@ -266,14 +277,7 @@ private:
     }
 
     void skip_array(int depth) {
-        if (depth > deepest_array)
-            refuse(fmt::format("has arrays nested deeper than {} levels", deepest_array));
-        const ValueType type = read_type();
-        const auto count = cursor_.number<std::uint64_t>(what_);
-        const std::uint64_t smallest = type == ValueType::string ? 8 : type == ValueType::array ? 12 : fixed_size(type);
-        if (count > cursor_.remaining() / smallest)
-            refuse(fmt::format("is an array of {} values, more than the file's remaining {} bytes can hold", count,
-                               cursor_.remaining()));
+        const auto [type, count] = read_array_head(depth);
         skip_values(type, count, depth);
     }
 

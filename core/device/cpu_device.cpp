@@ -16,6 +16,16 @@
 
 namespace qs {
 
+FormatResult unmeasured(const FormatSpec& spec, const TensorShape& shape, double stored_bits) {
+    FormatResult result;
+    result.spec = spec;
+    if (const FormatSpec used = effective_spec(spec, shape); used != spec)
+        result.fallback = used;
+    result.stored_bits = stored_bits;
+    result.elements = shape.count();
+    return result;
+}
+
 std::vector<std::unique_ptr<TensorCodec>> bind_codecs(const TensorView& tensor, std::span<const FormatSpec> specs) {
     std::vector<std::unique_ptr<TensorCodec>> codecs;
     for (const FormatSpec& spec : specs)
@@ -32,8 +42,6 @@ constexpr std::size_t tile_size = 8192;
 /// Elements of one unit of work. Part of the definition of a result: partial sums are made per chunk and merged in the
 /// order of the tensor, whatever the number of threads.
 constexpr std::uint64_t chunk_size = std::uint64_t{1} << 19;
-/// From this many elements on, 16-bit tensors get their statistics from counts of all 65,536 patterns.
-constexpr std::uint64_t patterns_from = std::uint64_t{1} << 19;
 
 struct Chunk {
     std::uint64_t begin, end;
@@ -141,7 +149,8 @@ class TensorAnalysis {
 public:
     TensorAnalysis(const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job)
         : tensor_(tensor), specs_(specs), job_(job), codecs_(bind_codecs(tensor, specs)),
-          chunks_(chunks_in(tensor.shape.count())), by_patterns_(counts_patterns(tensor)) {
+          chunks_(chunks_in(tensor.shape.count())),
+          by_patterns_(counts_patterns(tensor.dtype, tensor.byte_swapped, tensor.shape.count())) {
         for (const auto& codec : codecs_)
             by_words_.push_back(codec->has_bf16_form() && bf16_words(tensor) != nullptr);
         loads_ = !by_patterns_ || std::ranges::find(by_words_, false) != by_words_.end();
@@ -153,17 +162,15 @@ public:
         measure();
         TensorReport report;
         report.statistics = statistics();
+        // Once for all codecs that left it out.
+        if (std::ranges::find(by_words_, true) != by_words_.end())
+            all_w2_ = sum_of_squares(total_.patterns, tensor_.dtype);
         for (std::size_t i = 0; i < specs_.size(); ++i)
             report.results.push_back(result(i));
         return report;
     }
 
 private:
-    static bool counts_patterns(const TensorView& tensor) {
-        const bool two_bytes = tensor.dtype == DType::bf16 || tensor.dtype == DType::f16;
-        return two_bytes && !tensor.byte_swapped && tensor.shape.count() >= patterns_from;
-    }
-
     /// Runs `body(chunk index)` for all chunks; inline where there is only one.
     template <class Body>
     void for_each_chunk(Body body) {
@@ -246,7 +253,7 @@ private:
     void prepare(ThreadCounts& counts) const {
         if (!counts.usage.empty() || !counts.patterns.empty())
             return;
-        counts.patterns.resize(by_patterns_ ? 65536 : 0);
+        counts.patterns.resize(by_patterns_ ? pattern_count : 0);
         for (const auto& codec : codecs_)
             counts.usage.emplace_back(codec->code_count());
     }
@@ -279,15 +286,10 @@ private:
     }
 
     FormatResult result(std::size_t i) {
-        FormatResult result;
-        result.spec = specs_[i];
-        if (const FormatSpec used = effective_spec(specs_[i], tensor_.shape); used != specs_[i])
-            result.fallback = used;
-        result.stored_bits = codecs_[i]->stored_bits();
-        result.elements = tensor_.shape.count();
+        FormatResult result = unmeasured(specs_[i], tensor_.shape, codecs_[i]->stored_bits());
         result.sums = sums_[0].errors[i];
         if (by_words_[i])
-            result.sums.complete(sum_of_squares(total_.patterns, tensor_.dtype));
+            result.sums.complete(all_w2_);
         result.usage = std::move(total_.usage[i]);
         return result;
     }
@@ -303,6 +305,7 @@ private:
     std::vector<ChunkSums> sums_;
     tbb::enumerable_thread_specific<ThreadCounts> counts_;
     ThreadCounts total_;
+    double all_w2_ = 0; ///< Σw² of the finite weights, for the codecs that read the stored words
 };
 
 /// Counts values into equal bins; one a thread.

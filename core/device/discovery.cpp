@@ -5,7 +5,7 @@
 #include "core/base/error.h"
 #include "core/base/resources.h"
 #include "core/device/cpu_features.h"
-#include "core/device/device.h"
+#include "core/device/discovery.h"
 
 namespace qs {
 
@@ -16,6 +16,15 @@ void Device::for_each(std::size_t count, const std::function<void(std::size_t)>&
 
 double Histogram::edge(std::size_t i) const {
     return low + (high - low) * static_cast<double>(i) / static_cast<double>(counts.size());
+}
+
+DeviceInfo no_cuda(const std::string& reason) {
+    DeviceInfo info;
+    info.id = "cuda";
+    info.name = "NVIDIA GPU";
+    info.kind = "cuda";
+    info.reason = reason;
+    return info;
 }
 
 namespace {
@@ -57,15 +66,6 @@ const LoadedModule& cuda_module() {
                                      "without the CUDA toolkit"};
     }();
     return loaded;
-}
-
-DeviceInfo no_cuda(const std::string& reason) {
-    DeviceInfo info;
-    info.id = "cuda";
-    info.name = "NVIDIA GPU";
-    info.kind = "cuda";
-    info.reason = reason;
-    return info;
 }
 
 std::vector<DeviceInfo> cuda_devices() {

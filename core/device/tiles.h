@@ -45,6 +45,9 @@ private:
     std::vector<float> buffer_;
 };
 
+/// What is known of a format on a tensor before its errors are measured.
+FormatResult unmeasured(const FormatSpec& spec, const TensorShape& shape, double stored_bits);
+
 /// Binds each spec to the tensor in the form that its shape allows.
 std::vector<std::unique_ptr<TensorCodec>> bind_codecs(const TensorView& tensor, std::span<const FormatSpec> specs);
 

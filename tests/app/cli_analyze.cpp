@@ -10,15 +10,6 @@
 using namespace qs::test;
 using nlohmann::json;
 
-namespace {
-
-QByteArray contents(const QString& path) {
-    QFile file(path);
-    return file.open(QIODevice::ReadOnly) ? file.readAll() : QByteArray();
-}
-
-} // namespace
-
 /// What `analyze` covers, writes, and leaves behind.
 class CliAnalyze : public QObject {
     Q_OBJECT

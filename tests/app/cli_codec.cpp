@@ -14,11 +14,6 @@ namespace {
 
 const QString golden = QStringLiteral(QUANTOSCOPE_GOLDEN "/");
 
-QByteArray contents(const QString& path) {
-    QFile file(path);
-    return file.open(QIODevice::ReadOnly) ? file.readAll() : QByteArray();
-}
-
 std::vector<float> floats(const QByteArray& bytes) {
     std::vector<float> values(static_cast<std::size_t>(bytes.size()) / 4);
     std::memcpy(values.data(), bytes.data(), values.size() * 4);

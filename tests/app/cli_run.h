@@ -1,5 +1,6 @@
 #pragma once
 
+#include <QFile>
 #include <QProcess>
 #include <QStringList>
 
@@ -32,6 +33,12 @@ inline Outcome run_cli(const QStringList& arguments) {
     process.waitForFinished(120'000);
     const bool exited = process.state() == QProcess::NotRunning && process.exitStatus() == QProcess::NormalExit;
     return {exited ? process.exitCode() : -1, process.readAllStandardOutput(), process.readAllStandardError()};
+}
+
+/// The bytes of a file; none where it cannot be read.
+inline QByteArray contents(const QString& path) {
+    QFile file(path);
+    return file.open(QIODevice::ReadOnly) ? file.readAll() : QByteArray();
 }
 
 /// Equal to a relative 1e-9, and zero only to zero.

@@ -20,15 +20,6 @@ namespace {
 constexpr double first_marker = 0.3;
 constexpr std::size_t most_cached = 96;
 
-QString nameOf(const FormatSpec& spec) {
-    return QString::fromStdString(spec.text());
-}
-
-/// "fp8_e4m3" and such have codes that are read in binary or hexadecimal; a code is shown as a number.
-QString codeText(std::uint32_t code) {
-    return QString::number(code);
-}
-
 } // namespace
 
 BinsView::BinsView(Session* session, QWidget* parent)
@@ -53,14 +44,11 @@ BinsView::BinsView(Session* session, QWidget* parent)
 
     connect(plot_, &Plot::markerMoved, this, &BinsView::setMarker);
     connect(plot_, &Plot::themed, this, &BinsView::applyColours);
-    connect(plot_, &Plot::paneClicked, this, [this, session](QCPAxisRect* pane, QPointF position) {
+    connect(plot_, &Plot::paneClicked, this, [this](QCPAxisRect* pane, QPointF position) {
         setMarker(position.x());
         for (const Lane& lane : lanes_)
             if (lane.pane == pane) {
-                const auto& formats = session->formats();
-                const auto found = std::ranges::find(formats, lane.spec);
-                if (found != formats.end())
-                    session->selectFormat(static_cast<std::size_t>(found - formats.begin()));
+                selectFormat(lane.spec);
                 return;
             }
     });
@@ -117,28 +105,17 @@ std::vector<const CodebookLane*> BinsView::lanes() const {
 // --- following the session
 
 void BinsView::refresh() {
-    if (!session()->checkpoint()) {
-        showEmpty(tr("Open a checkpoint to see its weights fall into the bins of a format."), tr("Open…"),
-                  [this] { emit openRequested(); });
+    const auto tensor =
+        tensorToShow(tr("Open a checkpoint to see its weights fall into the bins of a format."),
+                     tr("Select a tensor in the tree to see its weights fall into the bins of each format."));
+    if (!tensor)
         return;
-    }
-    const auto tensor = session()->selectedTensor();
-    if (!tensor) {
-        showEmpty(tr("Select a tensor in the tree to see its weights fall into the bins of each format."));
-        return;
-    }
     const TensorInfo& info = session()->checkpoint()->tensors[*tensor];
-    if (!is_weight_type(info.dtype) || info.elements() == 0) {
-        showEmpty(tr("%1 holds no weights that can be read (%2).")
-                      .arg(QString::fromStdString(info.name), QString::fromStdString(info.dtype_name)));
-        return;
-    }
     if (session()->formats().empty()) {
         showEmpty(tr("Choose formats above to see their levels on the weights of %1.")
                       .arg(QString::fromStdString(info.name)));
         return;
     }
-    showContent();
     checkpoint_ = session()->checkpoint();
     tensor_ = tensor;
     std::erase_if(cache_, [this](const auto& entry) { return entry.first.checkpoint != checkpoint_.get(); });
@@ -367,7 +344,7 @@ QString BinsView::reading(std::size_t lane) const {
     const Codebook& codebook = lanes_[lane].plottable->report().codebook;
     const Probe found = probe(codebook, marker());
     return tr("code %1 · level %2 · error %3")
-        .arg(codeText(found.code), significant(found.value), significant(found.error));
+        .arg(QString::number(found.code), significant(found.value), significant(found.error));
 }
 
 void BinsView::showMarker() {
@@ -398,8 +375,8 @@ std::optional<ReadoutText> BinsView::readoutAt(QCPAxisRect* pane, QPointF positi
         if (!level)
             continue;
         const Level& found = bins.report().codebook.levels[*level];
-        text.rows.push_back(
-            {colour, nameOf(lane.spec), tr("code %1, level %2").arg(codeText(found.code), significant(found.value))});
+        text.rows.push_back({colour, nameOf(lane.spec),
+                             tr("code %1, level %2").arg(QString::number(found.code), significant(found.value))});
         text.rows.push_back(
             {std::nullopt, tr("bin"),
              tr("%1 … %2").arg(significant(bins.bin(*level).lower), significant(bins.bin(*level).upper))});

@@ -44,10 +44,6 @@ Bins chooseBins(double from, double to, std::uint64_t weights) {
     return {first * width, last * width, static_cast<std::size_t>(std::lround(last - first))};
 }
 
-QString seriesKey(const FormatSpec& spec) {
-    return QString::fromStdString(spec.text());
-}
-
 void setSteps(QCPGraph* graph, const Histogram& histogram) {
     QVector<QCPGraphData> data;
     data.reserve(static_cast<qsizetype>(histogram.counts.size()) + 2);
@@ -239,23 +235,10 @@ bool HistogramView::idle() const {
 // --- following the session
 
 void HistogramView::refresh() {
-    if (!session()->checkpoint()) {
-        showEmpty(tr("Open a checkpoint to see how its weights are distributed."), tr("Open…"),
-                  [this] { emit openRequested(); });
+    const auto tensor = tensorToShow(tr("Open a checkpoint to see how its weights are distributed."),
+                                     tr("Select a tensor in the tree to see the distribution of its weights."));
+    if (!tensor)
         return;
-    }
-    const auto tensor = session()->selectedTensor();
-    if (!tensor) {
-        showEmpty(tr("Select a tensor in the tree to see the distribution of its weights."));
-        return;
-    }
-    const TensorInfo& info = session()->checkpoint()->tensors[*tensor];
-    if (!is_weight_type(info.dtype) || info.elements() == 0) {
-        showEmpty(tr("%1 holds no weights that can be read (%2).")
-                      .arg(QString::fromStdString(info.name), QString::fromStdString(info.dtype_name)));
-        return;
-    }
-    showContent();
     if (!session()->device())
         return; // still being made; deviceChanged() comes
     const bool other = session()->checkpoint() != checkpoint_ || tensor != tensor_;
@@ -383,7 +366,7 @@ void HistogramView::makeSeries() {
         for (const FormatSpec& spec : formats) {
             auto* graph = new QCPGraph(pane_->axis(QCPAxis::atBottom), pane_->axis(QCPAxis::atLeft));
             graph->setLineStyle(QCPGraph::lsStepLeft);
-            graph->setName(seriesKey(spec));
+            graph->setName(nameOf(spec));
             series_.push_back({spec, graph});
         }
     }
@@ -392,14 +375,14 @@ void HistogramView::makeSeries() {
         {weights_key, tr("weights"), theme.original(), LegendEntry::Mark::area},
         {normal_key, tr("fitted normal"), theme.text(), LegendEntry::Mark::line, true, false, Qt::DashLine}};
     for (const FormatSpec& spec : formats)
-        entries.push_back({seriesKey(spec), seriesKey(spec), theme.format(spec), LegendEntry::Mark::line, true,
+        entries.push_back({nameOf(spec), nameOf(spec), theme.format(spec), LegendEntry::Mark::line, true,
                            spec == session()->selectedSpec()});
     plot_->keys()->setEntries(std::move(entries));
 }
 
 /// The selected format is shown; others once they are chosen in the legend.
 bool HistogramView::seriesOn(const FormatSpec& spec) const {
-    const auto found = chosen_.find(seriesKey(spec));
+    const auto found = chosen_.find(nameOf(spec));
     return found == chosen_.end() ? spec == session()->selectedSpec() : found->second;
 }
 
@@ -407,7 +390,7 @@ void HistogramView::applyVisibility() {
     for (const Series& series : series_) {
         const bool on = seriesOn(series.spec);
         series.graph->setVisible(on);
-        plot_->keys()->setOn(seriesKey(series.spec), on);
+        plot_->keys()->setOn(nameOf(series.spec), on);
     }
 }
 
@@ -423,7 +406,7 @@ void HistogramView::applyColours() {
     for (std::size_t i = 0; i < series_.size(); ++i) {
         QColor colour = theme.format(series_[i].spec);
         const bool selected = series_[i].spec == session()->selectedSpec();
-        const bool raised = selected || hovered == seriesKey(series_[i].spec);
+        const bool raised = selected || hovered == nameOf(series_[i].spec);
         QColor fill = colour;
         fill.setAlphaF(selected ? 0.2F : 0.0F);
         if (!raised)
@@ -548,7 +531,7 @@ void HistogramView::updateStripChoices() {
     const auto spec = session()->selectedSpec();
     const std::size_t block = spec ? format(spec->id).block(*spec) : 0;
     if (block > 1)
-        stripChoice_->addItem(tr("block of %1 (%2)").arg(block).arg(seriesKey(*spec)), QVariant::fromValue(block));
+        stripChoice_->addItem(tr("block of %1 (%2)").arg(block).arg(nameOf(*spec)), QVariant::fromValue(block));
     stripChoice_->addItem(tr("row"), QVariant::fromValue(std::size_t{0}));
     for (const std::size_t size : {std::size_t{32}, std::size_t{64}, std::size_t{128}})
         if (size != block)
@@ -624,7 +607,7 @@ ReadoutText HistogramView::binReadout(QPointF position) const {
         text.rows.push_back({normal_->pen().color(), tr("fitted normal"), count(normalCount(x))});
     for (std::size_t i = 0; i < setSpecs_.size(); ++i)
         if (seriesOn(setSpecs_[i]))
-            text.rows.push_back({Theme::instance().format(setSpecs_[i]), seriesKey(setSpecs_[i]),
+            text.rows.push_back({Theme::instance().format(setSpecs_[i]), nameOf(setSpecs_[i]),
                                  number(set_.reconstructions[i].counts[bin])});
     return text;
 }
@@ -670,7 +653,7 @@ QByteArray HistogramView::csv() const {
     }
     text = "bin_low,bin_high,weights,fitted_normal";
     for (const FormatSpec& spec : setSpecs_)
-        text += ',' + csvText(seriesKey(spec));
+        text += ',' + csvText(nameOf(spec));
     text += '\n';
     const Histogram& bins = set_.weights;
     for (std::size_t i = 0; i < bins.counts.size(); ++i) {

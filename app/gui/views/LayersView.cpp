@@ -15,10 +15,6 @@ namespace qs::gui {
 
 namespace {
 
-QString nameOf(const FormatSpec& spec) {
-    return QString::fromStdString(spec.text());
-}
-
 QString nameOf(Role role) {
     return QString::fromUtf8(to_string(role).data(), static_cast<qsizetype>(to_string(role).size())).replace('_', ' ');
 }
@@ -565,12 +561,8 @@ std::optional<Role> LayersView::roleOf(const QCPAxisRect* pane) const {
 // --- selecting and reading off
 
 void LayersView::select(const std::vector<std::size_t>& tensors, std::optional<FormatSpec> spec) {
-    if (spec) {
-        const auto& formats = session()->formats();
-        const auto found = std::ranges::find(formats, *spec);
-        if (found != formats.end())
-            session()->selectFormat(static_cast<std::size_t>(found - formats.begin()));
-    }
+    if (spec)
+        selectFormat(*spec);
     if (tensors.empty())
         return;
     // In another layer the same role as before, if it is there.

@@ -32,10 +32,6 @@ const QString from_checkpoint = QStringLiteral("checkpoint");
 const QString choose_file = QStringLiteral("choose");
 const QString file_prefix = QStringLiteral("file:");
 
-QString nameOf(const FormatSpec& spec) {
-    return QString::fromStdString(spec.text());
-}
-
 QString inGib(double value) {
     return significant(value / gib) + thin_space + QStringLiteral("GiB");
 }
@@ -240,12 +236,8 @@ void MemoryView::buildPlot() {
     connect(plot_, &Plot::themed, this, [this] { fillBars(); });
     connect(plot_, &Plot::paneClicked, this, [this](QCPAxisRect*, QPointF position) {
         const auto row = std::lround(position.y());
-        if (row < 0 || row >= static_cast<long>(rows_.size()))
-            return;
-        const auto& formats = session()->formats();
-        const auto found = std::ranges::find(formats, rows_[static_cast<std::size_t>(row)].spec);
-        if (found != formats.end())
-            session()->selectFormat(static_cast<std::size_t>(found - formats.begin()));
+        if (row >= 0 && row < static_cast<long>(rows_.size()))
+            selectFormat(rows_[static_cast<std::size_t>(row)].spec);
     });
 }
 
@@ -282,12 +274,8 @@ void MemoryView::buildTable() {
     table_->setFrameShape(QFrame::NoFrame);
     table_->setWordWrap(false);
     table_->setStyleSheet(QStringLiteral("QTableWidget::item { padding: 0 6px; }"));
-    connect(table_, &QTableWidget::cellClicked, this, [this](int row, int) {
-        const auto& formats = session()->formats();
-        const auto found = std::ranges::find(formats, rows_[static_cast<std::size_t>(row)].spec);
-        if (found != formats.end())
-            session()->selectFormat(static_cast<std::size_t>(found - formats.begin()));
-    });
+    connect(table_, &QTableWidget::cellClicked, this,
+            [this](int row, int) { selectFormat(rows_[static_cast<std::size_t>(row)].spec); });
 }
 
 // --- following the session

@@ -6,9 +6,15 @@
 #include <QTimer>
 #include <QVBoxLayout>
 
+#include <algorithm>
+
 #include "app/gui/plot/Export.h"
 
 namespace qs::gui {
+
+QString nameOf(const FormatSpec& spec) {
+    return QString::fromStdString(spec.text());
+}
 
 View::View(Session* session, QWidget* parent)
     : QWidget(parent), session_(session), pages_(new QStackedLayout(this)), content_(new QWidget(this)),
@@ -71,6 +77,33 @@ void View::showEmpty(const QString& sentence, const QString& help, std::function
 
 void View::showContent() {
     pages_->setCurrentIndex(0);
+}
+
+std::optional<std::size_t> View::tensorToShow(const QString& open, const QString& select) {
+    if (!session_->checkpoint()) {
+        showEmpty(open, tr("Open…"), [this] { emit openRequested(); });
+        return std::nullopt;
+    }
+    const auto tensor = session_->selectedTensor();
+    if (!tensor) {
+        showEmpty(select);
+        return std::nullopt;
+    }
+    const TensorInfo& info = session_->checkpoint()->tensors[*tensor];
+    if (!is_weight_type(info.dtype) || info.elements() == 0) {
+        showEmpty(tr("%1 holds no weights that can be read (%2).")
+                      .arg(QString::fromStdString(info.name), QString::fromStdString(info.dtype_name)));
+        return std::nullopt;
+    }
+    showContent();
+    return tensor;
+}
+
+void View::selectFormat(const FormatSpec& spec) {
+    const auto& formats = session_->formats();
+    const auto found = std::ranges::find(formats, spec);
+    if (found != formats.end())
+        session_->selectFormat(static_cast<std::size_t>(found - formats.begin()));
 }
 
 } // namespace qs::gui

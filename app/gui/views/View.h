@@ -4,6 +4,7 @@
 #include <QWidget>
 
 #include <functional>
+#include <optional>
 
 #include "app/gui/Session.h"
 #include "app/gui/plot/Plot.h"
@@ -13,6 +14,9 @@ class QPushButton;
 class QStackedLayout;
 
 namespace qs::gui {
+
+/// A format as it is written on the screen.
+QString nameOf(const FormatSpec& spec);
 
 /// A tab of the main window: plots over one Session. Computes only while it is shown; what changed meanwhile is
 /// caught up with when it is shown again.
@@ -58,6 +62,12 @@ protected:
     /// Puts one sentence and a button that helps in place of the content. `help` may be empty: no button.
     void showEmpty(const QString& sentence, const QString& help = {}, std::function<void()> action = {});
     void showContent();
+    /// The tensor to plot: the selected one, with its content shown. Where there is none that can be read, nothing, and
+    /// the empty state says why: `open` where no checkpoint is open, `select` where no tensor is selected.
+    std::optional<std::size_t> tensorToShow(const QString& open, const QString& select);
+
+    /// Selects a format by its spec, if it is among those compared.
+    void selectFormat(const FormatSpec& spec);
 
     void showEvent(QShowEvent* event) override;
 
