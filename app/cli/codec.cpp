@@ -37,9 +37,11 @@ std::span<const float> floats_of(const MappedFile& file) {
     return {reinterpret_cast<const float*>(file.bytes().data()), file.bytes().size() / 4};
 }
 
-/// Checks the importance of each column: finite, not negative.
-void check_imatrix(const Options& options) {
-    const auto file =
+/// The importance of each column, checked: finite, not negative. Null where none is given.
+std::shared_ptr<const MappedFile> open_imatrix(const Options& options) {
+    if (options.imatrix.empty())
+        return nullptr;
+    auto file =
         open_floats(options.imatrix, options.columns, fmt::format("importances of {} columns", options.columns));
     for (std::size_t i = 0; const float importance : floats_of(*file)) {
         if (!std::isfinite(importance) || importance < 0)
@@ -47,15 +49,16 @@ void check_imatrix(const Options& options) {
                         "importances are finite and not negative");
         ++i;
     }
+    return file;
 }
 
 /// The arrays that the format stores, each as a file named as its reference names it, and decoded.f32.
-void dump(const Options& options, std::span<const float> weights, const FormatSpec& spec, Device& device,
-          JobControl& job) {
+void dump(const Options& options, std::span<const float> weights, const FormatSpec& spec, const float* importance,
+          Device& device, JobControl& job) {
     const TensorShape shape = options.shape();
     std::vector<float> decoded(weights.size());
-    device.quantize(weights.data(), shape, spec, nullptr, decoded.data(), job);
-    const auto codec = bind_codec(spec, shape);
+    device.quantize(weights.data(), shape, spec, importance, nullptr, decoded.data(), job);
+    const auto codec = bind_codec(spec, shape, importance);
     if (codec->needs_scan()) {
         codec->scan(weights.data(), 0, weights.size());
         codec->finish_scan();
@@ -79,6 +82,14 @@ struct Encoded {
     std::uint64_t bytes = 0;
 };
 
+/// What became of the importance matrix: "used", "ignored" by a format that has no use for it, or nothing.
+std::string imatrix_use(const Options& options, const FormatResult& result) {
+    if (options.imatrix.empty())
+        return {};
+    const FormatSpec& spec = result.fallback ? *result.fallback : result.spec;
+    return format(spec.id).importance == Importance::unused ? "ignored" : "used";
+}
+
 Encoded run(const Options& options) {
     const FormatSpec spec = parse_format_option("--format", options.format);
     constexpr std::uint64_t most = std::uint64_t{1} << 40;
@@ -88,27 +99,28 @@ Encoded run(const Options& options) {
     const TensorShape shape = options.shape();
     const auto input = open_floats(options.input, shape.count(),
                                    fmt::format("{} rows of {} float32 values", options.rows, options.columns));
-    if (!options.imatrix.empty())
-        check_imatrix(options);
+    const auto imatrix = open_imatrix(options);
+    const float* importance = imatrix == nullptr ? nullptr : floats_of(*imatrix).data();
 
     const std::span<const float> weights = floats_of(*input);
-    const TensorView view{DType::f32, false, input->bytes().data(), shape, nullptr};
+    const TensorView view{DType::f32, false, input->bytes().data(), shape, nullptr, importance};
     RunningJob running;
     running.job.set_total(input->bytes().size());
     TensorReport report = device->analyze(view, std::span(&spec, 1), running.job);
     if (!options.dump.empty())
-        dump(options, weights, effective_spec(spec, shape), *device, running.job);
+        dump(options, weights, effective_spec(spec, shape), importance, *device, running.job);
     Encoded encoded{std::move(report.results.at(0)), report.statistics, 0};
     encoded.bytes = static_cast<std::uint64_t>(std::ceil(encoded.result.stored_bits / 8));
     return encoded;
 }
 
 Json document(const Options& options, const Encoded& encoded) {
+    const std::string imatrix = imatrix_use(options, encoded.result);
     Json json{{"format", encoded.result.spec.text()},
               {"rows", options.rows},
               {"cols", options.columns},
               {"bytes", encoded.bytes},
-              {"imatrix", options.imatrix.empty() ? Json() : Json("ignored")}};
+              {"imatrix", imatrix.empty() ? Json() : Json(imatrix)}};
     json.update(result_json(encoded.result));
     json["statistics"] = statistics_json(encoded.statistics);
     return json;
@@ -135,9 +147,8 @@ std::string text(const Options& options, const Encoded& encoded) {
     if (result.sums.nonfinite > 0)
         table.add({"! left out of the sums, not finite", std::to_string(result.sums.nonfinite)});
     std::string text = table.text();
-    if (!options.imatrix.empty())
-        text += fmt::format("\n{} is not used: {} rounds without importances in this version\n", options.imatrix,
-                            result.spec.text());
+    if (imatrix_use(options, result) == "ignored")
+        text += fmt::format("\n{} is not used: {} rounds without importances\n", options.imatrix, result.spec.text());
     return text;
 }
 

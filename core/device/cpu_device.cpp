@@ -29,7 +29,7 @@ FormatResult unmeasured(const FormatSpec& spec, const TensorShape& shape, double
 std::vector<std::unique_ptr<TensorCodec>> bind_codecs(const TensorView& tensor, std::span<const FormatSpec> specs) {
     std::vector<std::unique_ptr<TensorCodec>> codecs;
     for (const FormatSpec& spec : specs)
-        codecs.push_back(bind_codec(effective_spec(spec, tensor.shape), tensor.shape));
+        codecs.push_back(bind_codec(effective_spec(spec, tensor.shape), tensor.shape, tensor.importance));
     return codecs;
 }
 
@@ -378,9 +378,10 @@ public:
         return arena_.execute([&] { return make_histogram(tensor, specs, low, high, bins, job); });
     }
 
-    double quantize(const float* weights, const TensorShape& shape, const FormatSpec& spec, std::uint16_t* codes,
-                    float* decoded, JobControl& job) override {
-        const TensorView view{DType::f32, false, reinterpret_cast<const std::byte*>(weights), shape, nullptr};
+    double quantize(const float* weights, const TensorShape& shape, const FormatSpec& spec, const float* importance,
+                    std::uint16_t* codes, float* decoded, JobControl& job) override {
+        const TensorView view{DType::f32, false,   reinterpret_cast<const std::byte*>(weights),
+                              shape,      nullptr, importance};
         const auto codecs = bind_codecs(view, std::span(&spec, 1));
         const TensorCodec& codec = *codecs[0];
         arena_.execute([&] {
@@ -469,7 +470,8 @@ constexpr std::uint64_t bench_columns = 4096;
 BenchResult CpuDevice::bench(const FormatSpec& spec, const std::string& operation, int threads, JobControl& job) {
     const auto& weights = bench_weights();
     const TensorShape shape{weights.size() / bench_columns, bench_columns};
-    const TensorView view{DType::bf16, false, reinterpret_cast<const std::byte*>(weights.data()), shape, nullptr};
+    const TensorView view{DType::bf16, false,   reinterpret_cast<const std::byte*>(weights.data()),
+                          shape,       nullptr, nullptr};
     if (operation != "encode" && operation != "encode+error")
         throw Error("bench", "there is no operation '" + operation + "'", "use encode or encode+error");
     const bool with_error = operation == "encode+error";

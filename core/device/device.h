@@ -32,7 +32,8 @@ struct TensorView {
     bool byte_swapped = false;
     const std::byte* data = nullptr;
     TensorShape shape;
-    const MappedFile* file = nullptr; ///< where `data` lies, so that pages can be released after use; may be null
+    const MappedFile* file = nullptr;  ///< where `data` lies, so that pages can be released after use; may be null
+    const float* importance = nullptr; ///< of each column (an importance matrix), for the formats that use it
 };
 
 /// Counts of equal-width bins over [low, high]; what lies outside is counted beside.
@@ -79,9 +80,9 @@ public:
                                    std::size_t bins, JobControl& job) = 0;
 
     /// Codes and reconstruction of a whole matrix of float32 (either may be null), and the bits it takes.
-    /// `spec` must be effective for `shape`.
+    /// `spec` must be effective for `shape`; `importance` is null or of each column.
     virtual double quantize(const float* weights, const TensorShape& shape, const FormatSpec& spec,
-                            std::uint16_t* codes, float* decoded, JobControl& job) = 0;
+                            const float* importance, std::uint16_t* codes, float* decoded, JobControl& job) = 0;
 
     /// Best read bandwidth of this device's memory in GB/s (10⁹ bytes), measured now with `threads` threads.
     virtual double measure_read_gbps(int threads, JobControl& job) = 0;
@@ -106,6 +107,6 @@ struct CudaModule {
     std::vector<DeviceInfo> (*list)();
     std::unique_ptr<Device> (*make)(int ordinal);
 };
-inline constexpr int cuda_module_abi = 1;
+inline constexpr int cuda_module_abi = 2;
 
 } // namespace qs

@@ -140,7 +140,7 @@ private:
 
 } // namespace
 
-std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const TensorShape& shape) {
+std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const TensorShape& shape, const float*) {
     return with_bitsandbytes_codec(spec, [&]<class Codec>(const Codec& codec) -> std::unique_ptr<TensorCodec> {
         if (spec.flag("dq"))
             return std::make_unique<DoubleQuantTensorCodec<Codec>>(codec, shape);

@@ -7,6 +7,7 @@
 #include "core/formats/floating.h"
 #include "core/formats/format_spec.h"
 #include "core/formats/ggml_basic.h"
+#include "core/formats/ggml_ternary.h"
 #include "core/formats/integer.h"
 
 /// From a spec to its block codec: `with_codec(spec, use)` calls `use(codec)`, `with_<family>_codec` compiles `use` for
@@ -94,6 +95,39 @@ auto with_ggml_basic_codec(const FormatSpec& spec, Use&& use) {
     no_block_codec(spec);
 }
 
+/// The formats whose blocks are encoded as a whole (packed_codec.h).
+template <class Use>
+auto with_ggml_packed_codec(const FormatSpec& spec, Use&& use) {
+    if (spec.id == "q2_K")
+        return use(Q2_K{});
+    if (spec.id == "q3_K")
+        return use(Q3_K{});
+    if (spec.id == "q4_K")
+        return use(Q4_K{});
+    if (spec.id == "q5_K")
+        return use(Q5_K{});
+    if (spec.id == "q6_K")
+        return use(Q6_K{});
+    if (spec.id == "iq4_nl")
+        return use(Iq4Nl{});
+    if (spec.id == "iq4_xs")
+        return use(Iq4Xs{});
+    if (spec.id == "mxfp4_ggml")
+        return use(Mxfp4Ggml{});
+    if (spec.id == "nvfp4_ggml")
+        return use(Nvfp4Ggml{});
+    if (spec.id == "tq1_0")
+        return use(Tq1_0{});
+    if (spec.id == "tq2_0")
+        return use(Tq2_0{});
+    if (spec.id == "q1_0")
+        return use(Q1_0{});
+    if (spec.id == "q2_0")
+        return use(Q2_0{});
+    no_block_codec(spec);
+}
+
+/// The formats of the other kind (block_codec.h).
 template <class Use>
 auto with_codec(const FormatSpec& spec, Use&& use) {
     const std::string& id = spec.id;

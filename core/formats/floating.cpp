@@ -79,7 +79,7 @@ std::unique_ptr<TensorCodec> bind(const Fp8Codec<Kind>& codec, const TensorShape
 
 } // namespace
 
-std::unique_ptr<TensorCodec> bind_floating(const FormatSpec& spec, const TensorShape& shape) {
+std::unique_ptr<TensorCodec> bind_floating(const FormatSpec& spec, const TensorShape& shape, const float*) {
     return with_floating_codec(spec, [&](const auto& codec) { return bind(codec, shape); });
 }
 

@@ -50,24 +50,66 @@ public:
 
     std::optional<Codebook> codebook() const override { return codebook_of(this->codec()); }
 
+    std::size_t encoded_bytes(std::uint64_t, std::size_t count) const override {
+        return count / ggml_block * Layout::bytes;
+    }
+
+    void encode(const float* weights, std::uint64_t begin, std::size_t count, std::byte* out) const override {
+        auto* bytes = reinterpret_cast<std::uint8_t*>(out);
+        this->for_each_scope(begin, count, [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
+            const float* block = weights + (from - begin);
+            const auto scale = this->scale_of(scope, block, length);
+            std::uint16_t codes[ggml_block];
+            for (std::size_t j = 0; j < ggml_block; ++j)
+                codes[j] = static_cast<std::uint16_t>(this->codec().encode(block[j], scale));
+            Layout::pack(codes, scale, bytes);
+            bytes += Layout::bytes;
+        });
+    }
+
+    void decode(const std::byte* encoded, std::uint64_t, std::size_t count, float* out) const override {
+        const auto* bytes = reinterpret_cast<const std::uint8_t*>(encoded);
+        for (std::size_t i = 0; i < count; i += ggml_block, bytes += Layout::bytes)
+            for (std::uint32_t j = 0; j < ggml_block; ++j)
+                out[i + j] = Layout::value(bytes, j);
+    }
+
     std::vector<StoredArray> store(const float* weights) const override {
-        const auto all = this->encode_all(weights);
-        std::vector<std::uint8_t> bytes(all.scales.size() * Layout::bytes);
-        for (std::size_t block = 0; block < all.scales.size(); ++block)
-            Layout::pack(all.codes.data() + block * ggml_block, all.scales[block],
-                         bytes.data() + block * Layout::bytes);
-        return {stored_array("blocks.u8", bytes)};
+        const auto count = static_cast<std::size_t>(this->shape().count());
+        std::vector<std::byte> bytes(encoded_bytes(0, count));
+        encode(weights, 0, count, bytes.data());
+        return {{"blocks.u8", std::move(bytes)}};
     }
 };
 
+template <class Codec>
+std::unique_ptr<TensorCodec> bind(const Codec& codec, const TensorShape& shape, const float*) {
+    return std::make_unique<GgmlTensorCodec<Codec>>(codec, shape);
+}
+template <class Weighted, class Codec>
+std::unique_ptr<TensorCodec> bind_weighted(const Codec& codec, const TensorShape& shape, const float* importance) {
+    if (importance == nullptr)
+        return std::make_unique<GgmlTensorCodec<Codec>>(codec, shape);
+    return std::make_unique<PackedTensorCodec<Weighted>>(shape, importance, Importance::optional);
+}
+template <int bits>
+std::unique_ptr<TensorCodec> bind(const GgmlSymmetricCodec<bits>& codec, const TensorShape& shape,
+                                  const float* importance) {
+    return bind_weighted<GgmlWeightedCodec<bits, false>>(codec, shape, importance);
+}
+template <int bits>
+std::unique_ptr<TensorCodec> bind(const GgmlAffineCodec<bits>& codec, const TensorShape& shape,
+                                  const float* importance) {
+    return bind_weighted<GgmlWeightedCodec<bits, true>>(codec, shape, importance);
+}
+
 } // namespace
 
-std::unique_ptr<TensorCodec> bind_ggml_basic(const FormatSpec& spec, const TensorShape& shape) {
+std::unique_ptr<TensorCodec> bind_ggml_basic(const FormatSpec& spec, const TensorShape& shape,
+                                             const float* importance) {
     if (shape.columns % ggml_block != 0)
         throw Error("format " + spec.id, "needs rows of a multiple of 32 weights");
-    return with_ggml_basic_codec(spec, [&]<class Codec>(const Codec& codec) -> std::unique_ptr<TensorCodec> {
-        return std::make_unique<GgmlTensorCodec<Codec>>(codec, shape);
-    });
+    return with_ggml_basic_codec(spec, [&](const auto& codec) { return bind(codec, shape, importance); });
 }
 
 } // namespace qs

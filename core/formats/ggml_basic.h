@@ -1,6 +1,8 @@
 #pragma once
 
-#include "core/formats/block_codec.h"
+#include <type_traits>
+
+#include "core/formats/ggml_k.h"
 
 /// ggml's blocks of 32 with one float16 scale, and their packing: FORMATS part "ggml block types". As in the reference,
 /// codes are made with the float32 scale and decoded with the float16 one.
@@ -125,10 +127,6 @@ QS_HD std::uint32_t put_header(std::uint8_t* bytes, const typename GgmlAffineCod
     return 4;
 }
 
-QS_HD inline std::uint16_t half_at(const std::uint8_t* bytes) {
-    return static_cast<std::uint16_t>(bytes[0] | bytes[1] << 8);
-}
-
 /// The nibbles: byte j holds element j (low) and element j + 16 (high).
 QS_HD inline void put_nibbles(std::uint8_t* bytes, const std::uint16_t* codes) {
     for (std::uint32_t j = 0; j < 16; ++j)
@@ -163,11 +161,12 @@ struct GgmlLayout<GgmlSymmetricCodec<bits>> {
         }
         put_nibbles(out, codes);
     }
+    QS_HD static GgmlScale scale(const std::uint8_t* block) { return {0, half_at(block)}; }
+    QS_HD static std::uint32_t code(const std::uint8_t* block, std::uint32_t j) {
+        return bits == 4 ? nibble_at(block + 2, j) : nibble_at(block + 6, j) | fifth_bit_at(block + 2, j);
+    }
     QS_HD static float value(const std::uint8_t* block, std::uint32_t j) {
-        const GgmlScale scale{0, half_at(block)};
-        const std::uint32_t code =
-            bits == 4 ? nibble_at(block + 2, j) : nibble_at(block + 6, j) | fifth_bit_at(block + 2, j);
-        return GgmlSymmetricCodec<bits>{}.decode(code, scale);
+        return GgmlSymmetricCodec<bits>{}.decode(code(block, j), scale(block));
     }
 };
 
@@ -184,11 +183,14 @@ struct GgmlLayout<GgmlAffineCodec<bits>> {
         }
         put_nibbles(out, codes);
     }
+    QS_HD static typename GgmlAffineCodec<bits>::Scale scale(const std::uint8_t* block) {
+        return {{0, half_at(block)}, 0, half_at(block + 2)};
+    }
+    QS_HD static std::uint32_t code(const std::uint8_t* block, std::uint32_t j) {
+        return bits == 4 ? nibble_at(block + 4, j) : nibble_at(block + 8, j) | fifth_bit_at(block + 4, j);
+    }
     QS_HD static float value(const std::uint8_t* block, std::uint32_t j) {
-        const typename GgmlAffineCodec<bits>::Scale scale{{0, half_at(block)}, 0, half_at(block + 2)};
-        const std::uint32_t code =
-            bits == 4 ? nibble_at(block + 4, j) : nibble_at(block + 8, j) | fifth_bit_at(block + 4, j);
-        return GgmlAffineCodec<bits>{}.decode(code, scale);
+        return GgmlAffineCodec<bits>{}.decode(code(block, j), scale(block));
     }
 };
 
@@ -201,10 +203,54 @@ struct GgmlLayout<Q8_0Codec> {
         for (std::uint32_t j = 0; j < ggml_block; ++j)
             out[j] = static_cast<std::uint8_t>(codes[j] + 128U);
     }
-    QS_HD static float value(const std::uint8_t* block, std::uint32_t j) {
-        const GgmlScale scale{0, half_at(block)};
-        return Q8_0Codec{}.decode((block[2 + j] + 128U) & 0xFFU, scale);
+    QS_HD static GgmlScale scale(const std::uint8_t* block) { return {0, half_at(block)}; }
+    QS_HD static std::uint32_t code(const std::uint8_t* block, std::uint32_t j) {
+        return (block[2 + j] + 128U) & 0xFFU;
     }
+    QS_HD static float value(const std::uint8_t* block, std::uint32_t j) {
+        return Q8_0Codec{}.decode(code(block, j), scale(block));
+    }
+};
+
+/// The same four formats where an importance matrix weighs the errors (`quantize_row_q4_0_impl` and its sisters): the
+/// scale is searched for, and the codes are those of the search.
+template <int bits, bool affine>
+struct GgmlWeightedCodec : AscendingCodes<1U << bits> {
+    using Element = std::conditional_t<affine, GgmlAffineCodec<bits>, GgmlSymmetricCodec<bits>>;
+    using Layout = GgmlLayout<Element>;
+    static constexpr std::uint32_t block = ggml_block, bytes = Layout::bytes;
+    static constexpr bool weighs_row = true;
+    static constexpr HalfWords half_words{0, affine ? 2 : 1};
+
+    QS_HD static void encode(const float* x, const BlockContext& context, std::uint8_t* out) {
+        float weight[block];
+        std::uint8_t found[block];
+        importance_weights<block>(x, context.importance, context.row_mean_square, weight);
+        typename Element::Scale scale{};
+        if constexpr (affine) {
+            const AffineFit fit = search_affine<block>((1 << bits) - 1, x, weight, {-0.9F, 0.05F, 36, false}, found);
+            scale = {{0, float_to_fp16(fit.scale)}, 0, float_to_fp16(-fit.min)};
+        } else {
+            scale = {0, float_to_fp16(search_symmetric<block>(1 << (bits - 1), x, weight, found))};
+        }
+        std::uint16_t codes[block];
+        for (std::uint32_t j = 0; j < block; ++j)
+            codes[j] = found[j];
+        Layout::pack(codes, scale, out);
+    }
+
+    QS_HD static void decode(const std::uint8_t* in, float* out) {
+        for (std::uint32_t j = 0; j < block; ++j)
+            out[j] = Layout::value(in, j);
+    }
+    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
+        for (std::uint32_t j = 0; j < block; ++j)
+            out[j] = static_cast<std::uint16_t>(Layout::code(in, j));
+    }
+    QS_HD static float level(const std::uint8_t* in, std::uint32_t, std::uint32_t code) {
+        return Element{}.decode(code, Layout::scale(in));
+    }
+    QS_HD static float unit_level(std::uint32_t code) { return static_cast<float>(code); }
 };
 
 } // namespace qs

@@ -170,7 +170,7 @@ std::unique_ptr<TensorCodec> bind(const LlmInt8Codec& codec, const TensorShape& 
 
 } // namespace
 
-std::unique_ptr<TensorCodec> bind_integer(const FormatSpec& spec, const TensorShape& shape) {
+std::unique_ptr<TensorCodec> bind_integer(const FormatSpec& spec, const TensorShape& shape, const float*) {
     return with_integer_codec(spec, [&](const auto& codec) { return bind(codec, shape); });
 }
 

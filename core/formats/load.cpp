@@ -1,11 +1,13 @@
 #include "core/formats/load.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
 #include "core/base/error.h"
 #include "core/base/half.h"
 #include "core/formats/ggml_basic.h"
+#include "core/formats/ggml_ternary.h"
 
 namespace qs {
 
@@ -53,6 +55,25 @@ void load_blocks(const std::byte* data, std::uint64_t begin, std::size_t count, 
     }
 }
 
+/// Blocks of a packed codec.
+template <class Codec>
+void load_packed(const std::byte* data, std::uint64_t begin, std::size_t count, bool swapped, float* out) {
+    for (std::size_t i = 0; i < count;) {
+        const std::uint64_t element = begin + i, block = element / Codec::block;
+        std::uint8_t bytes[Codec::bytes];
+        std::memcpy(bytes, data + block * Codec::bytes, sizeof bytes);
+        for (std::uint32_t word = 0; swapped && word < Codec::half_words.count; ++word)
+            std::swap(bytes[Codec::half_words.offset + 2 * word], bytes[Codec::half_words.offset + 2 * word + 1]);
+        float values[Codec::block];
+        const auto first = static_cast<std::size_t>(element % Codec::block);
+        const std::size_t length = std::min(Codec::block - first, count - i);
+        Codec::decode(bytes, length == Codec::block ? out + i : values);
+        if (length < Codec::block)
+            std::copy_n(values + first, length, out + i);
+        i += length;
+    }
+}
+
 } // namespace
 
 void load_weights(DType dtype, bool byte_swapped, const std::byte* data, std::uint64_t begin, std::size_t count,
@@ -82,6 +103,32 @@ void load_weights(DType dtype, bool byte_swapped, const std::byte* data, std::ui
         return load_blocks<Q5_1Codec>(data, begin, count, byte_swapped, out);
     case DType::q8_0:
         return load_blocks<Q8_0Codec>(data, begin, count, byte_swapped, out);
+    case DType::q2_K:
+        return load_packed<Q2_K>(data, begin, count, byte_swapped, out);
+    case DType::q3_K:
+        return load_packed<Q3_K>(data, begin, count, byte_swapped, out);
+    case DType::q4_K:
+        return load_packed<Q4_K>(data, begin, count, byte_swapped, out);
+    case DType::q5_K:
+        return load_packed<Q5_K>(data, begin, count, byte_swapped, out);
+    case DType::q6_K:
+        return load_packed<Q6_K>(data, begin, count, byte_swapped, out);
+    case DType::iq4_nl:
+        return load_packed<Iq4Nl>(data, begin, count, byte_swapped, out);
+    case DType::iq4_xs:
+        return load_packed<Iq4Xs>(data, begin, count, byte_swapped, out);
+    case DType::tq1_0:
+        return load_packed<Tq1_0>(data, begin, count, byte_swapped, out);
+    case DType::tq2_0:
+        return load_packed<Tq2_0>(data, begin, count, byte_swapped, out);
+    case DType::mxfp4:
+        return load_packed<Mxfp4Ggml>(data, begin, count, byte_swapped, out);
+    case DType::nvfp4:
+        return load_packed<Nvfp4Ggml>(data, begin, count, byte_swapped, out);
+    case DType::q1_0:
+        return load_packed<Q1_0>(data, begin, count, byte_swapped, out);
+    case DType::q2_0:
+        return load_packed<Q2_0>(data, begin, count, byte_swapped, out);
     default:
         throw Error(std::string(to_string(dtype)), "does not hold weights that can be read as floats");
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "core/base/error.h"
@@ -27,8 +28,9 @@ std::size_t block_none(const FormatSpec&) {
 std::size_t block_row(const FormatSpec&) {
     return 0;
 }
-std::size_t block_ggml(const FormatSpec&) {
-    return 32;
+template <std::size_t weights>
+std::size_t block_of(const FormatSpec&) {
+    return weights;
 }
 std::size_t block_parameter(const FormatSpec& spec) {
     return static_cast<std::size_t>(spec.integer("block"));
@@ -43,9 +45,20 @@ FormatSpec as_asked(const FormatSpec& spec, const TensorShape&) {
     return spec;
 }
 
-/// llama.cpp's last resort for a row that no block of 32 divides.
-FormatSpec ggml_or_fp16(const FormatSpec& spec, const TensorShape& shape) {
-    return shape.columns % 32 == 0 ? spec : parse_spec("fp16");
+/// What llama.cpp stores instead where the block of a ggml type does not divide the row (its src/llama-quant.cpp,
+/// tensor_type_fallback); fp16 is the last resort.
+FormatSpec ggml_fallback(const FormatSpec& spec, const TensorShape& shape) {
+    static const std::map<std::string, std::string> instead{
+        {"q2_K", "q4_0"},     {"q3_K", "q4_0"},    {"q4_K", "q5_0"},      {"q5_K", "q5_1"},
+        {"q6_K", "q8_0"},     {"tq1_0", "q4_0"},   {"tq2_0", "q4_0"},     {"q2_0", "q4_0"},
+        {"iq4_xs", "iq4_nl"}, {"iq1_s", "iq4_nl"}, {"iq1_m", "iq4_nl"},   {"iq2_xxs", "iq4_nl"},
+        {"iq2_xs", "iq4_nl"}, {"iq2_s", "iq4_nl"}, {"iq3_xxs", "iq4_nl"}, {"iq3_s", "iq4_nl"}};
+    FormatSpec fitting = spec;
+    while (fitting.id != "fp16" && shape.columns % format(fitting.id).block(fitting) != 0) {
+        const auto next = instead.find(fitting.id);
+        fitting = parse_spec(next == instead.end() ? "fp16" : next->second);
+    }
+    return fitting;
 }
 
 /// A matrix as language models have them: what menus and tables give bits per weight for.
@@ -141,9 +154,19 @@ Format four_bit(std::string id, std::string title, std::string source) {
             bind_bitsandbytes};
 }
 
-Format ggml_basic(std::string id, std::string title, std::string scale) {
-    return {std::move(id), "ggml", std::move(title), {},           std::move(scale), "ggml-org/ggml, src/ggml-quants.c",
-            ggml,          "ggml", block_ggml,       nominal_bits, ggml_or_fp16,     bind_ggml_basic};
+constexpr const char* ggml_source = "ggml-org/ggml, src/ggml-quants.c";
+
+Format ggml_basic(std::string id, std::string title, std::string scale, Importance importance) {
+    return {std::move(id), "ggml", std::move(title), {},           std::move(scale), ggml_source,
+            ggml,          "ggml", block_of<32>,     nominal_bits, ggml_fallback,    bind_ggml_basic,
+            importance};
+}
+
+template <std::size_t block>
+Format ggml_packed(std::string id, std::string title, std::string scale, Importance importance) {
+    return {std::move(id), "ggml", std::move(title), {},           std::move(scale), ggml_source,
+            ggml,          "ggml", block_of<block>,  nominal_bits, ggml_fallback,    bind_ggml_packed,
+            importance};
 }
 
 std::vector<Format> make_table() {
@@ -179,11 +202,38 @@ std::vector<Format> make_table() {
         four_bit("nf4", "4-bit NormalFloat: levels at the quantiles of a normal distribution",
                  "Dettmers et al., QLoRA (2023); bitsandbytes csrc/kernels.cu"),
         four_bit("fp4", "bitsandbytes' 4-bit float (not E2M1)", "bitsandbytes csrc/kernels.cu"),
-        ggml_basic("q4_0", "4-bit blocks of 32, symmetric about the largest weight", "float16 d of a block"),
-        ggml_basic("q4_1", "4-bit blocks of 32 over the block's range", "float16 d and m of a block"),
-        ggml_basic("q5_0", "5-bit blocks of 32, symmetric about the largest weight", "float16 d of a block"),
-        ggml_basic("q5_1", "5-bit blocks of 32 over the block's range", "float16 d and m of a block"),
-        ggml_basic("q8_0", "8-bit blocks of 32", "float16 d of a block"),
+        ggml_basic("q4_0", "4-bit blocks of 32, symmetric about the largest weight", "float16 d of a block",
+                   Importance::optional),
+        ggml_basic("q4_1", "4-bit blocks of 32 over the block's range", "float16 d and m of a block",
+                   Importance::optional),
+        ggml_basic("q5_0", "5-bit blocks of 32, symmetric about the largest weight", "float16 d of a block",
+                   Importance::optional),
+        ggml_basic("q5_1", "5-bit blocks of 32 over the block's range", "float16 d and m of a block",
+                   Importance::optional),
+        ggml_basic("q8_0", "8-bit blocks of 32", "float16 d of a block", Importance::unused),
+        ggml_packed<256>("q2_K", "2-bit super-blocks of 256",
+                         "4-bit scales and minimums of 16, float16 d and dmin of 256", Importance::optional),
+        ggml_packed<256>("q3_K", "3-bit super-blocks of 256", "6-bit scales of 16, float16 d of 256",
+                         Importance::optional),
+        ggml_packed<256>("q4_K", "4-bit super-blocks of 256",
+                         "6-bit scales and minimums of 32, float16 d and dmin of 256", Importance::optional),
+        ggml_packed<256>("q5_K", "5-bit super-blocks of 256",
+                         "6-bit scales and minimums of 32, float16 d and dmin of 256", Importance::optional),
+        ggml_packed<256>("q6_K", "6-bit super-blocks of 256", "8-bit scales of 16, float16 d of 256",
+                         Importance::optional),
+        ggml_packed<32>("iq4_nl", "4-bit blocks of 32 with uneven levels", "float16 d of a block",
+                        Importance::optional),
+        ggml_packed<256>("iq4_xs", "4-bit super-blocks of 256 with uneven levels",
+                         "6-bit scales of 32, float16 d of 256", Importance::optional),
+        ggml_packed<256>("tq1_0", "ternary blocks of 256, five weights a byte", "float16 d of a block",
+                         Importance::unused),
+        ggml_packed<256>("tq2_0", "ternary blocks of 256, two bits a weight", "float16 d of a block",
+                         Importance::unused),
+        ggml_packed<128>("q1_0", "signs in blocks of 128", "float16 mean magnitude of a block", Importance::unused),
+        ggml_packed<64>("q2_0", "2-bit blocks of 64", "float16 d of a block", Importance::unused),
+        ggml_packed<32>("mxfp4_ggml", "MXFP4 as ggml stores and rounds it", "8-bit exponent of a block",
+                        Importance::unused),
+        ggml_packed<64>("nvfp4_ggml", "NVFP4 as ggml stores and rounds it", "unsigned E4M3 of 16", Importance::unused),
     };
     return table;
 }
@@ -346,8 +396,8 @@ FormatSpec effective_spec(const FormatSpec& spec, const TensorShape& shape) {
     return format(spec.id).effective(spec, shape);
 }
 
-std::unique_ptr<TensorCodec> bind_codec(const FormatSpec& spec, const TensorShape& shape) {
-    return format(spec.id).bind(spec, shape);
+std::unique_ptr<TensorCodec> bind_codec(const FormatSpec& spec, const TensorShape& shape, const float* importance) {
+    return format(spec.id).bind(spec, shape, importance);
 }
 
 } // namespace qs

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
+#include <type_traits>
 #include <vector>
 
 #include "core/formats/block_codec.h"
@@ -12,6 +14,15 @@ namespace qs {
 
 /// Rows longer than this get their scale in a first pass over the tensor, so that no range has to hold a whole row.
 inline constexpr std::uint64_t longest_row_at_once = std::uint64_t{1} << 20;
+
+/// The most codes a codec can have: where their number is chosen at run time, those of the integers.
+template <class Codec>
+inline constexpr std::uint32_t max_code_count = [] {
+    if constexpr (std::is_member_object_pointer_v<decltype(&Codec::code_count)>)
+        return 256U;
+    else
+        return Codec::code_count;
+}();
 
 /// Binds a block codec to a tensor: finds the scopes, fits their scales, and runs the codec over ranges.
 /// `with_codec` (codec_dispatch.h) gives the codec, a family's .cpp file the codebook and the stored arrays.
@@ -67,6 +78,58 @@ public:
             run(weights + offset, length, scale, codes == nullptr ? nullptr : codes + offset,
                 decoded == nullptr ? nullptr : decoded + offset);
         });
+    }
+
+    std::size_t encoded_bytes(std::uint64_t begin, std::size_t count) const override {
+        return scopes_in(begin, count) * sizeof(Scale) + count * code_bytes;
+    }
+
+    void encode(const float* weights, std::uint64_t begin, std::size_t count, std::byte* out) const override {
+        std::byte* scales = out;
+        std::byte* codes = out + scopes_in(begin, count) * sizeof(Scale);
+        for_each_scope(begin, count, [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
+            const float* part = weights + (from - begin);
+            const Scale scale = scale_of(scope, part, length);
+            std::memcpy(scales, &scale, sizeof scale);
+            scales += sizeof scale;
+            for (std::size_t i = 0; i < length; ++i) {
+                const auto code = static_cast<StoredCode>(codec_.encode(part[i], scale));
+                std::memcpy(codes + i * code_bytes, &code, code_bytes);
+            }
+            codes += length * code_bytes;
+        });
+    }
+
+    void decode(const std::byte* encoded, std::uint64_t begin, std::size_t count, float* out) const override {
+        const std::byte* scales = encoded;
+        const std::byte* codes = encoded + scopes_in(begin, count) * sizeof(Scale);
+        for_each_scope(begin, count, [&](std::uint64_t, std::uint64_t from, std::size_t length) {
+            Scale scale;
+            std::memcpy(&scale, scales, sizeof scale);
+            scales += sizeof scale;
+            for (std::size_t i = 0; i < length; ++i) {
+                StoredCode code;
+                std::memcpy(&code, codes + i * code_bytes, code_bytes);
+                out[from - begin + i] = codec_.decode(code, scale);
+            }
+            codes += length * code_bytes;
+        });
+    }
+
+    std::vector<Level> levels_at(const float* weights, std::uint64_t begin, std::size_t count,
+                                 std::uint64_t element) const override {
+        std::vector<Level> levels;
+        const auto codebook = this->codebook();
+        if (!codebook)
+            return levels;
+        for_each_scope(begin, count, [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
+            if (element < from || element >= from + length)
+                return;
+            const Scale scale = scale_of(scope, weights + (from - begin), length);
+            for (const Level& level : codebook->levels)
+                levels.push_back({level.code, codec_.decode(level.code, scale)});
+        });
+        return levels;
     }
 
     void normalise(const float* weights, std::uint64_t begin, std::size_t count, float* position) const override {
@@ -149,6 +212,17 @@ protected:
     }
 
 private:
+    using StoredCode =
+        std::conditional_t<max_code_count<Codec> == 0, std::uint32_t,
+                           std::conditional_t<(max_code_count<Codec> > 256), std::uint16_t, std::uint8_t>>;
+    static constexpr std::size_t code_bytes = sizeof(StoredCode);
+
+    std::size_t scopes_in(std::uint64_t begin, std::size_t count) const {
+        std::size_t scopes = 0;
+        for_each_scope(begin, count, [&](std::uint64_t, std::uint64_t, std::size_t) { ++scopes; });
+        return scopes;
+    }
+
     /// Encodes a run of weights, then decodes it: loops that a compiler turns into vectors each by itself.
     void run(const float* weights, std::size_t count, const Scale& scale, std::uint16_t* codes, float* decoded) const {
         constexpr std::size_t at_once = 256;
@@ -201,10 +275,14 @@ StoredArray stored_array(std::string name, const std::vector<T>& values) {
     return {std::move(name), std::vector<std::byte>(bytes, bytes + values.size() * sizeof(T))};
 }
 
-/// Binds a spec to a tensor; one a family, called through the registry.
-std::unique_ptr<TensorCodec> bind_floating(const FormatSpec& spec, const TensorShape& shape);
-std::unique_ptr<TensorCodec> bind_integer(const FormatSpec& spec, const TensorShape& shape);
-std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const TensorShape& shape);
-std::unique_ptr<TensorCodec> bind_ggml_basic(const FormatSpec& spec, const TensorShape& shape);
+/// Binds a spec to a tensor; one a family, called through the registry. `importance` has one value a column and
+/// outlives the codec, or is null.
+std::unique_ptr<TensorCodec> bind_floating(const FormatSpec& spec, const TensorShape& shape, const float* importance);
+std::unique_ptr<TensorCodec> bind_integer(const FormatSpec& spec, const TensorShape& shape, const float* importance);
+std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const TensorShape& shape,
+                                               const float* importance);
+std::unique_ptr<TensorCodec> bind_ggml_basic(const FormatSpec& spec, const TensorShape& shape, const float* importance);
+std::unique_ptr<TensorCodec> bind_ggml_packed(const FormatSpec& spec, const TensorShape& shape,
+                                              const float* importance);
 
 } // namespace qs

@@ -5,6 +5,7 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/floating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/format_spec.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ggml_basic.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/ggml_packed.cpp
   ${CMAKE_CURRENT_LIST_DIR}/integer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
@@ -15,6 +16,7 @@ set_source_files_properties(
   ${CMAKE_CURRENT_LIST_DIR}/bitsandbytes.cpp
   ${CMAKE_CURRENT_LIST_DIR}/floating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ggml_basic.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/ggml_packed.cpp
   ${CMAKE_CURRENT_LIST_DIR}/integer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
   ${CMAKE_CURRENT_LIST_DIR}/tensor_codec.cpp

@@ -29,6 +29,9 @@ struct Codebook {
     std::vector<double> boundaries;
 };
 
+/// What a format does with an importance matrix: one weight a column, by which squared errors count.
+enum class Importance : std::uint8_t { unused, optional, required };
+
 /// One array a format stores, named and typed as its reference names it ("weight.u8", "absmax.f32").
 struct StoredArray {
     std::string name;
@@ -74,6 +77,14 @@ public:
     virtual void quantize(const float* weights, std::uint64_t begin, std::size_t count, std::uint16_t* codes,
                           float* decoded) const = 0;
 
+    /// Bytes that encode() writes for a range.
+    virtual std::size_t encoded_bytes(std::uint64_t begin, std::size_t count) const = 0;
+    /// What is stored of a range: the blocks of formats made of blocks; the scales and then the codes of the others, a
+    /// code to one or two bytes.
+    virtual void encode(const float* weights, std::uint64_t begin, std::size_t count, std::byte* out) const = 0;
+    /// The reconstruction from what encode() wrote for the same range.
+    virtual void decode(const std::byte* encoded, std::uint64_t begin, std::size_t count, float* out) const = 0;
+
     /// quantize() fused with the error sums and code usage (`usage[code]`, code_count() entries; may be null).
     /// The base version goes through quantize(); fast formats have their own, with the same results.
     virtual void evaluate(const float* weights, std::uint64_t begin, std::size_t count, ErrorSums& sums,
@@ -99,6 +110,11 @@ public:
     virtual std::optional<Codebook> codebook() const { return std::nullopt; }
     /// Where each weight of a range falls on the axis of codebook(): w divided by its block's scale.
     virtual void normalise(const float* weights, std::uint64_t begin, std::size_t count, float* position) const;
+
+    /// The values that a weight at `element` can be decoded to, in the order of codebook(): its levels with the scales
+    /// of its block, all of whose weights must lie in the range. Empty without a codebook.
+    virtual std::vector<Level> levels_at(const float* weights, std::uint64_t begin, std::size_t count,
+                                         std::uint64_t element) const = 0;
 
     /// Everything the format stores for the tensor (all of it in `weights`), after the scan.
     virtual std::vector<StoredArray> store(const float* weights) const = 0;

@@ -371,9 +371,9 @@ private:
         std::vector<float> cpu_decoded(count), gpu_decoded(count);
         JobControl job;
         const double cpu_bits =
-            cpu_->quantize(input.weights.data(), input.shape, spec, cpu_codes.data(), cpu_decoded.data(), job);
+            cpu_->quantize(input.weights.data(), input.shape, spec, nullptr, cpu_codes.data(), cpu_decoded.data(), job);
         const double gpu_bits =
-            gpu_->quantize(input.weights.data(), input.shape, spec, gpu_codes.data(), gpu_decoded.data(), job);
+            gpu_->quantize(input.weights.data(), input.shape, spec, nullptr, gpu_codes.data(), gpu_decoded.data(), job);
         const auto at = std::mismatch(cpu_codes.begin(), cpu_codes.end(), gpu_codes.begin());
         const auto index = static_cast<std::size_t>(at.first - cpu_codes.begin());
         if (index < count)

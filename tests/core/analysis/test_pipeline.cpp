@@ -89,7 +89,7 @@ private slots:
         QCOMPARE(report.results.size(), specs.size());
         for (const FormatResult& result : report.results) {
             const FormatSpec used = result.fallback.value_or(result.spec);
-            device->quantize(weights.data(), view.shape, used, nullptr, decoded.data(), job);
+            device->quantize(weights.data(), view.shape, used, nullptr, nullptr, decoded.data(), job);
             const Independent expected = measure(weights, decoded);
             const auto n = static_cast<long double>(weights.size());
             const auto name = result.spec.text();
