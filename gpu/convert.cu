@@ -1,6 +1,6 @@
 #include "core/base/error.h"
 #include "core/base/half.h"
-#include "core/formats/ggml_basic.h"
+#include "core/formats/codec_dispatch.h"
 #include "gpu/feed.h"
 #include "gpu/reductions.cuh"
 
@@ -55,21 +55,27 @@ struct FromFp8 {
     }
 };
 
-template <class Codec>
-struct FromGgml {
-    __device__ float operator()(const unsigned char* stored, std::uint64_t index) const {
-        using Layout = GgmlLayout<Codec>;
-        return Layout::value(stored + index / ggml_block * Layout::bytes,
-                             static_cast<std::uint32_t>(index % ggml_block));
-    }
-};
-
 template <class From>
 __global__ void __launch_bounds__(block_threads)
     convert_kernel(const unsigned char* stored, std::uint64_t count, float* weights, From from) {
     const std::uint64_t index = std::uint64_t{blockIdx.x} * block_threads + threadIdx.x;
     if (index < count)
         weights[index] = from(stored, index);
+}
+
+/// Blocks of a packed codec, one a thread.
+template <class Codec>
+__global__ void __launch_bounds__(block_threads)
+    decode_kernel(const unsigned char* stored, std::uint64_t blocks, bool byte_swapped, float* weights) {
+    const std::uint64_t index = std::uint64_t{blockIdx.x} * block_threads + threadIdx.x;
+    if (index >= blocks)
+        return;
+    std::uint8_t bytes[Codec::bytes];
+    for (std::uint32_t i = 0; i < Codec::bytes; ++i)
+        bytes[i] = stored[index * Codec::bytes + i];
+    if (byte_swapped)
+        swap_half_words<Codec>(bytes);
+    Codec::decode(bytes, weights + index * Codec::block);
 }
 
 } // namespace
@@ -95,18 +101,14 @@ void convert_to_f32(DType dtype, bool byte_swapped, const void* stored, std::uin
         return convert(FromFp8<E4M3>());
     case DType::f8_e5m2:
         return convert(FromFp8<E5M2>());
-    case DType::q4_0:
-        return convert(FromGgml<Q4_0Codec>());
-    case DType::q4_1:
-        return convert(FromGgml<Q4_1Codec>());
-    case DType::q5_0:
-        return convert(FromGgml<Q5_0Codec>());
-    case DType::q5_1:
-        return convert(FromGgml<Q5_1Codec>());
-    case DType::q8_0:
-        return convert(FromGgml<Q8_0Codec>());
     default:
-        throw Error("data type " + std::string(to_string(dtype)), "does not hold floating-point weights");
+        return with_stored_codec(dtype, [&]<class Codec>(const Codec&) {
+            const std::uint64_t blocks_of_weights = count / Codec::block;
+            const auto blocks = static_cast<unsigned>((blocks_of_weights + block_threads - 1) / block_threads);
+            decode_kernel<Codec><<<blocks, block_threads, 0, stream>>>(static_cast<const unsigned char*>(stored),
+                                                                       blocks_of_weights, byte_swapped, weights);
+            QS_CUDA_CHECK(cudaGetLastError());
+        });
     }
 }
 

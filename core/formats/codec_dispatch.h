@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "core/base/error.h"
+#include "core/checkpoint/checkpoint.h"
 #include "core/formats/bitsandbytes.h"
 #include "core/formats/floating.h"
 #include "core/formats/format_spec.h"
@@ -80,6 +81,7 @@ auto with_bitsandbytes_codec(const FormatSpec& spec, Use&& use) {
     no_block_codec(spec);
 }
 
+/// The element codecs of the blocks of 32, which CUDA kernels run.
 template <class Use>
 auto with_ggml_basic_codec(const FormatSpec& spec, Use&& use) {
     if (spec.id == "q4_0")
@@ -98,6 +100,16 @@ auto with_ggml_basic_codec(const FormatSpec& spec, Use&& use) {
 /// The formats whose blocks are encoded as a whole (packed_codec.h).
 template <class Use>
 auto with_ggml_packed_codec(const FormatSpec& spec, Use&& use) {
+    if (spec.id == "q4_0")
+        return use(Q4_0{});
+    if (spec.id == "q4_1")
+        return use(Q4_1{});
+    if (spec.id == "q5_0")
+        return use(Q5_0{});
+    if (spec.id == "q5_1")
+        return use(Q5_1{});
+    if (spec.id == "q8_0")
+        return use(Q8_0{});
     if (spec.id == "q2_K")
         return use(Q2_K{});
     if (spec.id == "q3_K")
@@ -125,6 +137,51 @@ auto with_ggml_packed_codec(const FormatSpec& spec, Use&& use) {
     if (spec.id == "q2_0")
         return use(Q2_0{});
     no_block_codec(spec);
+}
+
+/// The packed codec of a stored type of blocks. Throws Error for types that hold no weights.
+template <class Use>
+auto with_stored_codec(DType dtype, Use&& use) {
+    switch (dtype) {
+    case DType::q4_0:
+        return use(Q4_0{});
+    case DType::q4_1:
+        return use(Q4_1{});
+    case DType::q5_0:
+        return use(Q5_0{});
+    case DType::q5_1:
+        return use(Q5_1{});
+    case DType::q8_0:
+        return use(Q8_0{});
+    case DType::q2_K:
+        return use(Q2_K{});
+    case DType::q3_K:
+        return use(Q3_K{});
+    case DType::q4_K:
+        return use(Q4_K{});
+    case DType::q5_K:
+        return use(Q5_K{});
+    case DType::q6_K:
+        return use(Q6_K{});
+    case DType::iq4_nl:
+        return use(Iq4Nl{});
+    case DType::iq4_xs:
+        return use(Iq4Xs{});
+    case DType::mxfp4:
+        return use(Mxfp4Ggml{});
+    case DType::nvfp4:
+        return use(Nvfp4Ggml{});
+    case DType::tq1_0:
+        return use(Tq1_0{});
+    case DType::tq2_0:
+        return use(Tq2_0{});
+    case DType::q1_0:
+        return use(Q1_0{});
+    case DType::q2_0:
+        return use(Q2_0{});
+    default:
+        throw Error("data type " + std::string(to_string(dtype)), "does not hold weights that can be read as floats");
+    }
 }
 
 /// The formats of the other kind (block_codec.h).

@@ -2,6 +2,7 @@
 
 #include "core/formats/codec_dispatch.h"
 #include "core/formats/scoped_codec.h"
+#include "core/formats/simd/blocks.h"
 
 namespace qs {
 
@@ -15,10 +16,18 @@ public:
 
     double stored_bits() const override { return static_cast<double>(this->shape().count()) * 8 * sizeof(Word); }
 
+    void encode(const float* weights, std::uint64_t begin, std::size_t count, std::byte* out) const override {
+        if constexpr (std::is_same_v<Codec, Fp16Codec>)
+            simd::to_fp16(weights, count, reinterpret_cast<std::uint16_t*>(out));
+        else if constexpr (std::is_same_v<Codec, Bf16Codec>)
+            simd::to_bf16(weights, count, reinterpret_cast<std::uint16_t*>(out));
+        else
+            ScopedCodec<Codec>::encode(weights, begin, count, out);
+    }
+
     std::vector<StoredArray> store(const float* weights) const override {
-        std::vector<Word> words;
-        for (std::uint64_t i = 0; i < this->shape().count(); ++i)
-            words.push_back(static_cast<Word>(this->codec().encode(weights[i], {})));
+        std::vector<Word> words(static_cast<std::size_t>(this->shape().count()));
+        encode(weights, 0, words.size(), reinterpret_cast<std::byte*>(words.data()));
         return {stored_array("codes.u" + std::to_string(8 * sizeof(Word)), words)};
     }
 };

@@ -1,8 +1,6 @@
 #pragma once
 
-#include <type_traits>
-
-#include "core/formats/ggml_k.h"
+#include "core/formats/ggml_nonlinear.h"
 
 /// ggml's blocks of 32 with one float16 scale, and their packing: FORMATS part "ggml block types". As in the reference,
 /// codes are made with the float32 scale and decoded with the float16 one.
@@ -109,148 +107,126 @@ using Q5_0Codec = GgmlSymmetricCodec<5>;
 using Q4_1Codec = GgmlAffineCodec<4>;
 using Q5_1Codec = GgmlAffineCodec<5>;
 
-/// Bytes of a stored block of 32.
-template <class Codec>
-struct GgmlLayout;
-
-/// Fields in front of the codes: d, and m where there is one.
-QS_HD inline std::uint32_t put_header(std::uint8_t* bytes, const GgmlScale& scale) {
-    bytes[0] = static_cast<std::uint8_t>(scale.stored);
-    bytes[1] = static_cast<std::uint8_t>(scale.stored >> 8);
-    return 2;
-}
+/// The nibbles and, of five-bit codes, the fifth bits: byte j holds element j (low) and element j + 16 (high); bit j of
+/// the little-endian word is bit 4 of element j.
 template <int bits>
-QS_HD std::uint32_t put_header(std::uint8_t* bytes, const typename GgmlAffineCodec<bits>::Scale& scale) {
-    put_header(bytes, scale.d);
-    bytes[2] = static_cast<std::uint8_t>(scale.stored_min);
-    bytes[3] = static_cast<std::uint8_t>(scale.stored_min >> 8);
-    return 4;
-}
-
-/// The nibbles: byte j holds element j (low) and element j + 16 (high).
-QS_HD inline void put_nibbles(std::uint8_t* bytes, const std::uint16_t* codes) {
+QS_HD void put_codes_of_32(const std::uint8_t* codes, std::uint8_t* bytes) {
+    if constexpr (bits == 5) {
+        for (std::uint32_t byte = 0; byte < 4; ++byte) {
+            std::uint32_t high = 0;
+            for (std::uint32_t i = 0; i < 8; ++i)
+                high |= static_cast<std::uint32_t>(codes[8 * byte + i] >> 4 & 1) << i;
+            bytes[byte] = static_cast<std::uint8_t>(high);
+        }
+        bytes += 4;
+    }
     for (std::uint32_t j = 0; j < 16; ++j)
-        bytes[j] = static_cast<std::uint8_t>((codes[j] & 15U) | (codes[j + 16] & 15U) << 4);
+        bytes[j] = static_cast<std::uint8_t>((codes[j] & 15) | (codes[j + 16] & 15) << 4);
 }
-QS_HD inline std::uint32_t nibble_at(const std::uint8_t* bytes, std::uint32_t j) {
-    return j < 16 ? bytes[j] & 15U : bytes[j - 16] >> 4;
-}
-
-/// The fifth bits: bit j of the little-endian word is bit 4 of element j.
-QS_HD inline void put_fifth_bits(std::uint8_t* bytes, const std::uint16_t* codes) {
-    for (std::uint32_t byte = 0; byte < 4; ++byte) {
-        std::uint32_t bits = 0;
-        for (std::uint32_t i = 0; i < 8; ++i)
-            bits |= ((codes[8 * byte + i] >> 4) & 1U) << i;
-        bytes[byte] = static_cast<std::uint8_t>(bits);
-    }
-}
-QS_HD inline std::uint32_t fifth_bit_at(const std::uint8_t* bytes, std::uint32_t j) {
-    return (bytes[j / 8] >> (j % 8) & 1U) << 4;
-}
-
 template <int bits>
-struct GgmlLayout<GgmlSymmetricCodec<bits>> {
-    static constexpr std::uint32_t bytes = bits == 4 ? 18 : 22;
-
-    QS_HD static void pack(const std::uint16_t* codes, const GgmlScale& scale, std::uint8_t* out) {
-        out += put_header(out, scale);
-        if constexpr (bits == 5) {
-            put_fifth_bits(out, codes);
-            out += 4;
-        }
-        put_nibbles(out, codes);
-    }
-    QS_HD static GgmlScale scale(const std::uint8_t* block) { return {0, half_at(block)}; }
-    QS_HD static std::uint32_t code(const std::uint8_t* block, std::uint32_t j) {
-        return bits == 4 ? nibble_at(block + 2, j) : nibble_at(block + 6, j) | fifth_bit_at(block + 2, j);
-    }
-    QS_HD static float value(const std::uint8_t* block, std::uint32_t j) {
-        return GgmlSymmetricCodec<bits>{}.decode(code(block, j), scale(block));
-    }
-};
-
-template <int bits>
-struct GgmlLayout<GgmlAffineCodec<bits>> {
-    static constexpr std::uint32_t bytes = bits == 4 ? 20 : 24;
-
-    QS_HD static void pack(const std::uint16_t* codes, const typename GgmlAffineCodec<bits>::Scale& scale,
-                           std::uint8_t* out) {
-        out += put_header<bits>(out, scale);
-        if constexpr (bits == 5) {
-            put_fifth_bits(out, codes);
-            out += 4;
-        }
-        put_nibbles(out, codes);
-    }
-    QS_HD static typename GgmlAffineCodec<bits>::Scale scale(const std::uint8_t* block) {
-        return {{0, half_at(block)}, 0, half_at(block + 2)};
-    }
-    QS_HD static std::uint32_t code(const std::uint8_t* block, std::uint32_t j) {
-        return bits == 4 ? nibble_at(block + 4, j) : nibble_at(block + 8, j) | fifth_bit_at(block + 4, j);
-    }
-    QS_HD static float value(const std::uint8_t* block, std::uint32_t j) {
-        return GgmlAffineCodec<bits>{}.decode(code(block, j), scale(block));
-    }
-};
-
-template <>
-struct GgmlLayout<Q8_0Codec> {
-    static constexpr std::uint32_t bytes = 34;
-
-    QS_HD static void pack(const std::uint16_t* codes, const GgmlScale& scale, std::uint8_t* out) {
-        out += put_header(out, scale);
+QS_HD void take_codes_of_32(const std::uint8_t* bytes, std::uint8_t* codes) {
+    take_nibbles_of_32(bits == 5 ? bytes + 4 : bytes, codes);
+    if constexpr (bits == 5)
         for (std::uint32_t j = 0; j < ggml_block; ++j)
-            out[j] = static_cast<std::uint8_t>(codes[j] + 128U);
-    }
-    QS_HD static GgmlScale scale(const std::uint8_t* block) { return {0, half_at(block)}; }
-    QS_HD static std::uint32_t code(const std::uint8_t* block, std::uint32_t j) {
-        return (block[2 + j] + 128U) & 0xFFU;
-    }
-    QS_HD static float value(const std::uint8_t* block, std::uint32_t j) {
-        return Q8_0Codec{}.decode(code(block, j), scale(block));
+            codes[j] = static_cast<std::uint8_t>(codes[j] | (bytes[j / 8] >> (j % 8) & 1) << 4);
+}
+
+/// Scale and codes of a block of 32 by an element codec.
+template <class Codec>
+QS_HD typename Codec::Scale encode_32(const Codec& codec, const float* x, std::uint8_t* codes) {
+    typename Codec::Extent extent;
+    for (std::uint32_t j = 0; j < ggml_block; ++j)
+        codec.extend(extent, x[j]);
+    const auto scale = codec.fit(extent);
+    for (std::uint32_t j = 0; j < ggml_block; ++j)
+        codes[j] = static_cast<std::uint8_t>(codec.encode(x[j], scale));
+    return scale;
+}
+
+/// What the stored blocks of 32 share. Where an importance matrix weighs the errors, the scale of q4_0, q4_1, q5_0 and
+/// q5_1 is searched for and the codes are those of the search (`quantize_row_q4_0_impl` and its sisters).
+template <class Codec, std::uint32_t header_bytes, int bits>
+struct GgmlBlock : AscendingCodes<1U << bits>, BySubBlocks<Codec> {
+    static constexpr std::uint32_t block = ggml_block, sub = ggml_block;
+    static constexpr std::uint32_t header = header_bytes, bytes = header_bytes + ggml_block * bits / 8;
+    static constexpr bool weighs_row = true;
+    static constexpr HalfWords half_words{0, header_bytes / 2};
+
+    QS_HD static float scale(const std::uint8_t* in, std::uint32_t) { return fp16_to_float(half_at(in)); }
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) {
+        take_codes_of_32<bits>(in + header_bytes, codes);
     }
 };
 
-/// The same four formats where an importance matrix weighs the errors (`quantize_row_q4_0_impl` and its sisters): the
-/// scale is searched for, and the codes are those of the search.
-template <int bits, bool affine>
-struct GgmlWeightedCodec : AscendingCodes<1U << bits> {
-    using Element = std::conditional_t<affine, GgmlAffineCodec<bits>, GgmlSymmetricCodec<bits>>;
-    using Layout = GgmlLayout<Element>;
-    static constexpr std::uint32_t block = ggml_block, bytes = Layout::bytes;
-    static constexpr bool weighs_row = true;
-    static constexpr HalfWords half_words{0, affine ? 2 : 1};
+/// q4_0 and q5_0 as stored: d and the codes.
+template <int bits>
+struct GgmlSymmetricBlock : GgmlBlock<GgmlSymmetricBlock<bits>, 2, bits> {
+    using Element = GgmlSymmetricCodec<bits>;
 
     QS_HD static void encode(const float* x, const BlockContext& context, std::uint8_t* out) {
-        float weight[block];
-        std::uint8_t found[block];
-        importance_weights<block>(x, context.importance, context.row_mean_square, weight);
-        typename Element::Scale scale{};
-        if constexpr (affine) {
-            const AffineFit fit = search_affine<block>((1 << bits) - 1, x, weight, {-0.9F, 0.05F, 36, false}, found);
-            scale = {{0, float_to_fp16(fit.scale)}, 0, float_to_fp16(-fit.min)};
+        std::uint8_t codes[ggml_block];
+        if (context.importance == nullptr) {
+            put_half(out, encode_32(Element{}, x, codes).stored);
         } else {
-            scale = {0, float_to_fp16(search_symmetric<block>(1 << (bits - 1), x, weight, found))};
+            float weight[ggml_block];
+            importance_weights<ggml_block>(x, context.importance, context.row_mean_square, weight);
+            put_half(out, float_to_fp16(search_symmetric<ggml_block>(1 << (bits - 1), x, weight, codes)));
         }
-        std::uint16_t codes[block];
-        for (std::uint32_t j = 0; j < block; ++j)
-            codes[j] = found[j];
-        Layout::pack(codes, scale, out);
+        put_codes_of_32<bits>(codes, out + 2);
     }
+    QS_HD static float unit_level(std::uint32_t code) { return static_cast<float>(code) - Element::half; }
+};
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = Layout::value(in, j);
+/// q4_1 and q5_1 as stored: d, m and the codes.
+template <int bits>
+struct GgmlAffineBlock : GgmlBlock<GgmlAffineBlock<bits>, 4, bits> {
+    using Element = GgmlAffineCodec<bits>;
+
+    QS_HD static void encode(const float* x, const BlockContext& context, std::uint8_t* out) {
+        std::uint8_t codes[ggml_block];
+        if (context.importance == nullptr) {
+            const auto scale = encode_32(Element{}, x, codes);
+            put_half(out, scale.d.stored);
+            put_half(out + 2, scale.stored_min);
+        } else {
+            float weight[ggml_block];
+            importance_weights<ggml_block>(x, context.importance, context.row_mean_square, weight);
+            const AffineFit fit =
+                search_affine<ggml_block>((1 << bits) - 1, x, weight, {-0.9F, 0.05F, 36, false}, codes);
+            put_half(out, float_to_fp16(fit.scale));
+            put_half(out + 2, float_to_fp16(-fit.min));
+        }
+        put_codes_of_32<bits>(codes, out + 4);
     }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(Layout::code(in, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t, std::uint32_t code) {
-        return Element{}.decode(code, Layout::scale(in));
-    }
+    QS_HD static float min(const std::uint8_t* in, std::uint32_t) { return -fp16_to_float(half_at(in + 2)); }
     QS_HD static float unit_level(std::uint32_t code) { return static_cast<float>(code); }
 };
+
+/// q8_0 as stored: d and signed codes, here counted from −128, which is never made.
+struct Q8_0Block : BySubBlocks<Q8_0Block> {
+    static constexpr std::uint32_t block = ggml_block, sub = ggml_block, bytes = 34;
+    static constexpr std::uint32_t code_count = 256, level_count = 255;
+    static constexpr bool weighs_row = false;
+    static constexpr HalfWords half_words{0, 1};
+
+    QS_HD static void encode(const float* x, const BlockContext&, std::uint8_t* out) {
+        put_half(out, encode_32(Q8_0Codec{}, x, out + 2).stored);
+        for (std::uint32_t j = 0; j < ggml_block; ++j)
+            out[2 + j] = static_cast<std::uint8_t>(out[2 + j] + 128U);
+    }
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) {
+        for (std::uint32_t j = 0; j < ggml_block; ++j)
+            codes[j] = static_cast<std::uint8_t>(in[2 + j] + 128U);
+    }
+    QS_HD static float scale(const std::uint8_t* in, std::uint32_t) { return fp16_to_float(half_at(in)); }
+    QS_HD static float unit_level(std::uint32_t code) { return static_cast<float>(code) - 128; }
+    QS_HD static std::uint32_t code_at(std::uint32_t rank) { return rank + 1; }
+};
+
+using Q4_0 = GgmlSymmetricBlock<4>;
+using Q5_0 = GgmlSymmetricBlock<5>;
+using Q4_1 = GgmlAffineBlock<4>;
+using Q5_1 = GgmlAffineBlock<5>;
+using Q8_0 = Q8_0Block;
 
 } // namespace qs

@@ -18,8 +18,10 @@ QS_HD inline void put_bit_pairs(const std::uint8_t* codes, std::uint8_t* bytes) 
                 static_cast<std::uint8_t>((c[0] & 3) | (c[32] & 3) << 2 | (c[64] & 3) << 4 | (c[96] & 3) << 6);
         }
 }
-QS_HD inline std::uint32_t bit_pair_at(const std::uint8_t* bytes, std::uint32_t j) {
-    return bytes[32 * (j / 128) + j % 32] >> (2 * (j % 128 / 32)) & 3U;
+QS_HD inline void take_bit_pairs(const std::uint8_t* bytes, std::uint8_t* codes) {
+    for (std::uint32_t quarter = 0; quarter < 8; ++quarter)
+        for (std::uint32_t l = 0; l < 32; ++l)
+            codes[32 * quarter + l] = bytes[quarter / 4 * 32 + l] >> (2 * (quarter % 4)) & 3;
 }
 
 /// Four bits a weight: of 64 weights byte l holds l (low) and l + 32.
@@ -28,8 +30,12 @@ QS_HD inline void put_nibbles_of_64(const std::uint8_t* codes, std::uint8_t* byt
         for (std::uint32_t l = 0; l < 32; ++l)
             bytes[j / 2 + l] = static_cast<std::uint8_t>((codes[j + l] & 15) | (codes[j + l + 32] & 15) << 4);
 }
-QS_HD inline std::uint32_t nibble_of_64(const std::uint8_t* bytes, std::uint32_t j) {
-    return bytes[32 * (j / 64) + j % 32] >> (j % 64 / 32 * 4) & 15U;
+QS_HD inline void take_nibbles_of_64(const std::uint8_t* bytes, std::uint8_t* codes) {
+    for (std::uint32_t j = 0; j < super_block; j += 64)
+        for (std::uint32_t l = 0; l < 32; ++l) {
+            codes[j + l] = bytes[j / 2 + l] & 15;
+            codes[j + l + 32] = bytes[j / 2 + l] >> 4;
+        }
 }
 
 /// Eight 6-bit scales and eight 6-bit minimums in twelve bytes.
@@ -67,35 +73,30 @@ QS_HD void symmetric_codes(int nmax, const float* x, float d, std::uint8_t* code
         codes[i] = static_cast<std::uint8_t>(clamp_int(ggml_nearest(x[i] / d), -nmax, nmax - 1) + nmax);
 }
 
-/// Codes whose levels ascend with them.
-template <std::uint32_t count>
-struct AscendingCodes {
-    static constexpr std::uint32_t code_count = count;
-    QS_HD static std::uint32_t code_at(std::uint32_t rank) { return rank; }
-};
-
 /// q2_K: sixteen sub-blocks of 16, x ≈ d·sc·q − dmin·mn, scales and minimums of 4 bits.
-struct Q2_K : AscendingCodes<4> {
+struct Q2_K : AscendingCodes<4>, BySubBlocks<Q2_K> {
     static constexpr std::uint32_t block = super_block, bytes = 84;
     static constexpr bool weighs_row = false;
     static constexpr HalfWords half_words{80, 2};
-    static constexpr int subs = 16, sub = 16;
+    static constexpr std::uint32_t subs = 16, sub = 16;
+
+    QS_HD static AffineTrials trials() { return {-0.5F, 0.1F, 15, true}; }
 
     QS_HD static void encode(const float* x, const BlockContext& context, std::uint8_t* out) {
         std::uint8_t codes[super_block];
         float scales[subs], mins[subs], weight[sub], sum_w[subs];
         const float sigma2 = context.importance == nullptr ? 0 : sum_of_squares<256>(x) / 256;
-        for (int j = 0; j < subs; ++j) {
+        for (std::uint32_t j = 0; j < subs; ++j) {
             const float* from = x + sub * j;
             AffineFit fit;
             if (context.importance == nullptr) {
-                for (int i = 0; i < sub; ++i)
+                for (std::uint32_t i = 0; i < sub; ++i)
                     weight[i] = fabsf(from[i]);
-                fit = search_affine<sub>(3, from, weight, {-0.5F, 0.1F, 15, true}, codes + sub * j);
+                fit = search_affine<sub>(3, from, weight, trials(), codes + sub * j);
             } else {
                 importance_weights<sub>(from, context.importance + sub * j, sigma2, weight);
                 sum_w[j] = 0;
-                for (int i = 0; i < sub; ++i)
+                for (std::uint32_t i = 0; i < sub; ++i)
                     sum_w[j] += weight[i];
                 fit = search_affine<sub>(3, from, weight, {-0.9F, 0.05F, 36, false}, codes + sub * j);
             }
@@ -109,28 +110,31 @@ struct Q2_K : AscendingCodes<4> {
         finish(x, codes, out);
     }
 
+    /// The scales of a search without importance, as stored.
+    QS_HD static void put_scales(const float* scales, const float* mins, std::uint8_t* out) {
+        const float max_scale = largest(scales), max_min = largest(mins);
+        for (std::uint32_t j = 0; j < subs; ++j) {
+            const std::int32_t sc = max_scale > 0 ? ggml_nearest(15.0F / max_scale * scales[j]) : 0;
+            const std::int32_t mn = max_min > 0 ? ggml_nearest(15.0F / max_min * mins[j]) : 0;
+            out[j] = static_cast<std::uint8_t>(static_cast<std::uint8_t>(sc) | static_cast<std::uint32_t>(mn) << 4);
+        }
+        put_half(out + 80, float_to_fp16(max_scale > 0 ? max_scale / 15.0F : 0.0F));
+        put_half(out + 82, float_to_fp16(max_min > 0 ? max_min / 15.0F : 0.0F));
+    }
+
     /// The codes with the scales that `out` holds already, and their packing.
     QS_HD static void finish(const float* x, std::uint8_t* codes, std::uint8_t* out) {
         for (std::uint32_t j = 0; j < subs; ++j)
             if (const float d = scale(out, j); d != 0)
                 affine_codes<sub>(3, x + sub * j, d, min(out, j), codes + sub * j);
-        put_bit_pairs(codes, out + 16);
+        put_codes(codes, out);
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = level(in, j, code(in, j));
-    }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(code(in, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t j, std::uint32_t code) {
-        return scale(in, j / sub) * static_cast<float>(code) - min(in, j / sub);
-    }
+    QS_HD static void put_codes(const std::uint8_t* codes, std::uint8_t* out) { put_bit_pairs(codes, out + 16); }
+
     QS_HD static float unit_level(std::uint32_t code) { return static_cast<float>(code); }
 
-    QS_HD static std::uint32_t code(const std::uint8_t* in, std::uint32_t j) { return bit_pair_at(in + 16, j); }
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) { take_bit_pairs(in + 16, codes); }
     QS_HD static float scale(const std::uint8_t* in, std::uint32_t j) {
         return fp16_to_float(half_at(in + 80)) * static_cast<float>(in[j] & 15);
     }
@@ -141,50 +145,40 @@ struct Q2_K : AscendingCodes<4> {
 private:
     QS_HD static float largest(const float* values) {
         float max = 0;
-        for (int j = 0; j < subs; ++j)
+        for (std::uint32_t j = 0; j < subs; ++j)
             max = values[j] > max ? values[j] : max;
         return max;
-    }
-    QS_HD static void put_scales(const float* scales, const float* mins, std::uint8_t* out) {
-        const float max_scale = largest(scales), max_min = largest(mins);
-        for (int j = 0; j < subs; ++j) {
-            const std::int32_t sc = max_scale > 0 ? ggml_nearest(15.0F / max_scale * scales[j]) : 0;
-            const std::int32_t mn = max_min > 0 ? ggml_nearest(15.0F / max_min * mins[j]) : 0;
-            out[j] = static_cast<std::uint8_t>(static_cast<std::uint8_t>(sc) | static_cast<std::uint32_t>(mn) << 4);
-        }
-        put_half(out + 80, float_to_fp16(max_scale > 0 ? max_scale / 15.0F : 0.0F));
-        put_half(out + 82, float_to_fp16(max_min > 0 ? max_min / 15.0F : 0.0F));
     }
     QS_HD static void search_scales(const float* scales, const float* mins, const float* sum_w, std::uint8_t* out) {
         std::uint8_t sc[subs], mn[subs];
         put_half(out + 80, float_to_fp16(search_positive<subs>(15, scales, sum_w, sc)));
         put_half(out + 82, float_to_fp16(search_positive<subs>(15, mins, sum_w, mn)));
-        for (int j = 0; j < subs; ++j)
+        for (std::uint32_t j = 0; j < subs; ++j)
             out[j] = static_cast<std::uint8_t>(sc[j] | mn[j] << 4);
     }
 };
 
 /// q3_K: sixteen sub-blocks of 16, x ≈ d·(sc − 32)·(q − 4), scales of 6 bits.
-struct Q3_K : AscendingCodes<8> {
+struct Q3_K : AscendingCodes<8>, BySubBlocks<Q3_K> {
     static constexpr std::uint32_t block = super_block, bytes = 110;
     static constexpr bool weighs_row = false;
     static constexpr HalfWords half_words{108, 1};
-    static constexpr int subs = 16, sub = 16;
+    static constexpr std::uint32_t subs = 16, sub = 16;
 
     QS_HD static void encode(const float* x, const BlockContext& context, std::uint8_t* out) {
         std::uint8_t codes[super_block];
         float scales[subs];
         if (context.importance == nullptr) {
-            for (int j = 0; j < subs; ++j)
+            for (std::uint32_t j = 0; j < subs; ++j)
                 scales[j] = search_by_coordinate<sub>(4, x + sub * j, codes + sub * j);
             put_scales(scales, out);
         } else {
             const float sigma2 = 2 * sum_of_squares<256>(x) / 256;
             float weight[sub], sum_w[subs];
-            for (int j = 0; j < subs; ++j) {
+            for (std::uint32_t j = 0; j < subs; ++j) {
                 importance_weights<sub>(x + sub * j, context.importance + sub * j, sigma2, weight);
                 sum_w[j] = 0;
-                for (int i = 0; i < sub; ++i)
+                for (std::uint32_t i = 0; i < sub; ++i)
                     sum_w[j] += weight[i];
                 scales[j] = search_symmetric<sub>(4, x + sub * j, weight, codes + sub * j);
             }
@@ -201,7 +195,7 @@ struct Q3_K : AscendingCodes<8> {
         const float largest = signed_largest<subs>(scales);
         std::uint8_t stored[subs];
         const float inverse = -32.0F / largest;
-        for (int j = 0; j < subs; ++j) {
+        for (std::uint32_t j = 0; j < subs; ++j) {
             const auto l = static_cast<std::int8_t>(largest != 0 ? ggml_nearest(inverse * scales[j]) : -32);
             stored[j] = static_cast<std::uint8_t>(clamp_int(l, -32, 31) + 32);
         }
@@ -214,6 +208,10 @@ struct Q3_K : AscendingCodes<8> {
         for (std::uint32_t j = 0; j < subs; ++j)
             if (const float d = scale(out, j); d != 0)
                 symmetric_codes<sub>(4, x + sub * j, d, codes + sub * j);
+        put_codes(codes, out);
+    }
+
+    QS_HD static void put_codes(const std::uint8_t* codes, std::uint8_t* out) {
         for (std::uint32_t byte = 0; byte < 32; ++byte) {
             std::uint32_t high = 0;
             for (std::uint32_t bit = 0; bit < 8; ++bit)
@@ -223,21 +221,13 @@ struct Q3_K : AscendingCodes<8> {
         put_bit_pairs(codes, out + 32);
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = level(in, j, code(in, j));
-    }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(code(in, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t j, std::uint32_t code) {
-        return scale(in, j / sub) * unit_level(code);
-    }
     QS_HD static float unit_level(std::uint32_t code) { return static_cast<float>(code) - 4; }
 
-    QS_HD static std::uint32_t code(const std::uint8_t* in, std::uint32_t j) {
-        return bit_pair_at(in + 32, j) | (in[j % 32] >> (j / 32) & 1U) << 2;
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) {
+        take_bit_pairs(in + 32, codes);
+        for (std::uint32_t bit = 0; bit < 8; ++bit)
+            for (std::uint32_t l = 0; l < 32; ++l)
+                codes[32 * bit + l] = static_cast<std::uint8_t>(codes[32 * bit + l] | (in[l] >> bit & 1) << 2);
     }
     QS_HD static float scale(const std::uint8_t* in, std::uint32_t j) {
         const std::uint8_t* packed = in + 96;
@@ -259,11 +249,12 @@ private:
 
 /// q4_K and q5_K: eight sub-blocks of 32, x ≈ d·sc·q − dmin·mn, scales and minimums of 6 bits.
 template <int bits>
-struct Q45_K : AscendingCodes<1U << bits> {
+struct Q45_K : AscendingCodes<1U << bits>, BySubBlocks<Q45_K<bits>> {
     static constexpr std::uint32_t block = super_block, bytes = bits == 4 ? 144 : 176;
     static constexpr bool weighs_row = false;
     static constexpr HalfWords half_words{0, 2};
-    static constexpr int subs = 8, sub = 32, nmax = (1 << bits) - 1;
+    static constexpr std::uint32_t subs = 8, sub = 32;
+    static constexpr int nmax = (1 << bits) - 1;
 
     QS_HD static AffineTrials trials() {
         return bits == 4 ? AffineTrials{-1.0F, 0.1F, 20, false} : AffineTrials{-0.5F, 0.1F, 15, false};
@@ -273,18 +264,18 @@ struct Q45_K : AscendingCodes<1U << bits> {
         std::uint8_t codes[super_block];
         float scales[subs], mins[subs], weight[sub], sum_w[subs];
         const float sigma2 = context.importance == nullptr ? 0 : 2 * sum_of_squares<256>(x) / 256;
-        for (int j = 0; j < subs; ++j) {
+        for (std::uint32_t j = 0; j < subs; ++j) {
             const float* from = x + sub * j;
             AffineFit fit;
             if (context.importance == nullptr) {
                 const float average = sqrtf(sum_of_squares<sub>(from) / 32);
-                for (int i = 0; i < sub; ++i)
+                for (std::uint32_t i = 0; i < sub; ++i)
                     weight[i] = average + fabsf(from[i]);
                 fit = search_affine<sub>(nmax, from, weight, trials(), codes + sub * j);
             } else {
                 importance_weights<sub>(from, context.importance + sub * j, sigma2, weight);
                 sum_w[j] = 0;
-                for (int i = 0; i < sub; ++i)
+                for (std::uint32_t i = 0; i < sub; ++i)
                     sum_w[j] += weight[i];
                 fit = search_affine<sub>(nmax, from, weight, {-0.9F, 0.05F, 36, false}, codes + sub * j);
             }
@@ -301,7 +292,7 @@ struct Q45_K : AscendingCodes<1U << bits> {
     /// The scales of a search without importance, as stored.
     QS_HD static void put_scales(const float* scales, const float* mins, std::uint8_t* out) {
         float max_scale = 0, max_min = 0;
-        for (int j = 0; j < subs; ++j) {
+        for (std::uint32_t j = 0; j < subs; ++j) {
             max_scale = scales[j] > max_scale ? scales[j] : max_scale;
             max_min = mins[j] > max_min ? mins[j] : max_min;
         }
@@ -335,22 +326,14 @@ struct Q45_K : AscendingCodes<1U << bits> {
         put_nibbles_of_64(codes, out + nibbles);
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = level(in, j, code(in, j));
-    }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(code(in, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t j, std::uint32_t code) {
-        return scale(in, j / sub) * static_cast<float>(code) - min(in, j / sub);
-    }
     QS_HD static float unit_level(std::uint32_t code) { return static_cast<float>(code); }
 
-    QS_HD static std::uint32_t code(const std::uint8_t* in, std::uint32_t j) {
-        const std::uint32_t low = nibble_of_64(in + nibbles, j);
-        return bits == 4 ? low : low | (in[16 + j % 32] >> (j / 32) & 1U) << 4;
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) {
+        take_nibbles_of_64(in + nibbles, codes);
+        if constexpr (bits == 5)
+            for (std::uint32_t bit = 0; bit < 8; ++bit)
+                for (std::uint32_t l = 0; l < 32; ++l)
+                    codes[32 * bit + l] = static_cast<std::uint8_t>(codes[32 * bit + l] | (in[16 + l] >> bit & 1) << 4);
     }
     QS_HD static float scale(const std::uint8_t* in, std::uint32_t j) {
         return fp16_to_float(half_at(in)) * static_cast<float>(SixBitPairs::scale(in + 4, j));
@@ -377,18 +360,18 @@ using Q4_K = Q45_K<4>;
 using Q5_K = Q45_K<5>;
 
 /// q6_K: sixteen sub-blocks of 16, x ≈ d·sc·(q − 32), scales of 8 bits.
-struct Q6_K : AscendingCodes<64> {
+struct Q6_K : AscendingCodes<64>, BySubBlocks<Q6_K> {
     static constexpr std::uint32_t block = super_block, bytes = 210;
     static constexpr bool weighs_row = false;
     static constexpr HalfWords half_words{208, 1};
-    static constexpr int subs = 16, sub = 16;
+    static constexpr std::uint32_t subs = 16, sub = 16;
 
     QS_HD static void encode(const float* x, const BlockContext& context, std::uint8_t* out) {
         std::uint8_t codes[super_block];
         float scales[subs];
-        for (int j = 0; j < subs; ++j) {
+        for (std::uint32_t j = 0; j < subs; ++j) {
             float weight[sub];
-            for (int i = 0; i < sub; ++i)
+            for (std::uint32_t i = 0; i < sub; ++i)
                 weight[i] =
                     context.importance == nullptr ? x[sub * j + i] * x[sub * j + i] : context.importance[sub * j + i];
             scales[j] = search_symmetric<sub>(32, x + sub * j, weight, codes + sub * j);
@@ -407,7 +390,7 @@ struct Q6_K : AscendingCodes<64> {
         }
         const float inverse = -128.0F / largest;
         put_half(out + 208, float_to_fp16(1 / inverse));
-        for (int j = 0; j < subs; ++j) {
+        for (std::uint32_t j = 0; j < subs; ++j) {
             const std::int32_t sc = ggml_nearest(inverse * scales[j]);
             out[192 + j] = static_cast<std::uint8_t>(sc < 127 ? sc : 127);
         }
@@ -419,6 +402,10 @@ struct Q6_K : AscendingCodes<64> {
         for (std::uint32_t j = 0; j < subs; ++j)
             if (const float d = scale(out, j); d != 0)
                 symmetric_codes<sub>(32, x + sub * j, d, codes + sub * j);
+        put_codes(codes, out);
+    }
+
+    QS_HD static void put_codes(const std::uint8_t* codes, std::uint8_t* out) {
         for (std::uint32_t half = 0; half < 2; ++half)
             for (std::uint32_t l = 0; l < 32; ++l) {
                 const std::uint8_t* c = codes + 128 * half + l;
@@ -429,23 +416,16 @@ struct Q6_K : AscendingCodes<64> {
             }
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = level(in, j, code(in, j));
-    }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(code(in, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t j, std::uint32_t code) {
-        return scale(in, j / sub) * unit_level(code);
-    }
     QS_HD static float unit_level(std::uint32_t code) { return static_cast<float>(code) - 32; }
 
-    QS_HD static std::uint32_t code(const std::uint8_t* in, std::uint32_t j) {
-        const std::uint32_t half = j / 128, quarter = j % 128 / 32, l = j % 32;
-        const std::uint32_t low = in[64 * half + 32 * (quarter & 1) + l] >> (quarter / 2 * 4) & 15U;
-        return low | (in[128 + 32 * half + l] >> (2 * quarter) & 3U) << 4;
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) {
+        for (std::uint32_t half = 0; half < 2; ++half)
+            for (std::uint32_t quarter = 0; quarter < 4; ++quarter)
+                for (std::uint32_t l = 0; l < 32; ++l) {
+                    const int low = in[64 * half + 32 * (quarter % 2) + l] >> (quarter / 2 * 4) & 15;
+                    const int high = in[128 + 32 * half + l] >> (2 * quarter) & 3;
+                    codes[128 * half + 32 * quarter + l] = static_cast<std::uint8_t>(low | high << 4);
+                }
     }
     QS_HD static float scale(const std::uint8_t* in, std::uint32_t j) {
         return fp16_to_float(half_at(in + 208)) * static_cast<float>(static_cast<std::int8_t>(in[192 + j]));

@@ -62,13 +62,16 @@ QS_HD inline void put_nibbles_of_32(const std::uint8_t* codes, std::uint8_t* byt
     for (std::uint32_t j = 0; j < 16; ++j)
         bytes[j] = static_cast<std::uint8_t>(codes[j] | codes[j + 16] << 4);
 }
-QS_HD inline std::uint32_t nibble_of_32(const std::uint8_t* bytes, std::uint32_t j) {
-    return bytes[j % 16] >> (j / 16 * 4) & 15U;
+QS_HD inline void take_nibbles_of_32(const std::uint8_t* bytes, std::uint8_t* codes) {
+    for (std::uint32_t j = 0; j < 16; ++j) {
+        codes[j] = bytes[j] & 15;
+        codes[j + 16] = bytes[j] >> 4;
+    }
 }
 
 /// iq4_nl: blocks of 32, x ≈ d·K[q].
-struct Iq4Nl : AscendingCodes<16> {
-    static constexpr std::uint32_t block = 32, bytes = 18;
+struct Iq4Nl : AscendingCodes<16>, BySubBlocks<Iq4Nl> {
+    static constexpr std::uint32_t block = 32, bytes = 18, sub = 32;
     static constexpr bool weighs_row = false;
     static constexpr HalfWords half_words{0, 1};
 
@@ -87,33 +90,24 @@ struct Iq4Nl : AscendingCodes<16> {
         put_nibbles_of_32(codes, out + 2);
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        const float d = fp16_to_float(half_at(in));
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = d * iq4_value(nibble_of_32(in + 2, j));
-    }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(nibble_of_32(in + 2, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t, std::uint32_t code) {
-        return fp16_to_float(half_at(in)) * iq4_value(code);
-    }
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) { take_nibbles_of_32(in + 2, codes); }
+    QS_HD static float scale(const std::uint8_t* in, std::uint32_t) { return fp16_to_float(half_at(in)); }
     QS_HD static float unit_level(std::uint32_t code) { return iq4_value(code); }
 };
 
 /// iq4_xs: super-blocks of 256 in blocks of 32, x ≈ d·(ls − 32)·K[q], scales of 6 bits. Codes are made with the float32
 /// scale.
-struct Iq4Xs : AscendingCodes<16> {
+struct Iq4Xs : AscendingCodes<16>, BySubBlocks<Iq4Xs> {
     static constexpr std::uint32_t block = super_block, bytes = 136;
     static constexpr bool weighs_row = false;
     static constexpr HalfWords half_words{0, 2};
-    static constexpr int subs = 8, sub = 32;
+    static constexpr std::uint32_t subs = 8, sub = 32;
+    static constexpr std::uint32_t nibbles = 8; ///< where the codes are
 
     QS_HD static void encode(const float* x, const BlockContext& context, std::uint8_t* out) {
         float scales[subs], weight[sub];
         const float sigma2 = sum_of_squares<256>(x) * (2.0F / 256);
-        for (int j = 0; j < subs; ++j) {
+        for (std::uint32_t j = 0; j < subs; ++j) {
             const float* importance = context.importance == nullptr ? nullptr : context.importance + sub * j;
             iq4_weights(x + sub * j, importance, sigma2, weight);
             scales[j] = search_iq4(x + sub * j, weight);
@@ -122,17 +116,24 @@ struct Iq4Xs : AscendingCodes<16> {
     }
 
     QS_HD static void finish(const float* x, const float* scales, std::uint8_t* out) {
+        put_scales(scales, out, [&](std::uint32_t j, float inverse) {
+            std::uint8_t codes[sub];
+            for (std::uint32_t i = 0; i < sub; ++i)
+                codes[i] = static_cast<std::uint8_t>(iq4_nearest(inverse * x[sub * j + i]));
+            put_nibbles_of_32(codes, out + nibbles + 16 * j);
+        });
+    }
+
+    /// The scales as stored; calls put_codes(sub-block, what its weights are multiplied by).
+    template <class PutCodes>
+    QS_HD static void put_scales(const float* scales, std::uint8_t* out, PutCodes put_codes) {
         const float d = -signed_largest<subs>(scales) / 32;
         const float inverse = d != 0 ? 1 / d : 0.0F;
         std::uint32_t high = 0;
         for (std::uint32_t j = 0; j < subs; ++j) {
             const std::int32_t l = clamp_int(ggml_nearest(inverse * scales[j]), -32, 31);
             const float dl = d * static_cast<float>(l);
-            const float inverse_dl = dl != 0 ? 1 / dl : 0.0F;
-            std::uint8_t codes[sub];
-            for (int i = 0; i < sub; ++i)
-                codes[i] = static_cast<std::uint8_t>(iq4_nearest(inverse_dl * x[sub * j + i]));
-            put_nibbles_of_32(codes, out + 8 + 16 * j);
+            put_codes(j, dl != 0 ? 1 / dl : 0.0F);
             const auto stored = static_cast<std::uint32_t>(l + 32);
             out[4 + j / 2] = static_cast<std::uint8_t>(j % 2 == 0 ? stored & 15 : out[4 + j / 2] | (stored & 15) << 4);
             high |= stored >> 4 << (2 * j);
@@ -141,21 +142,11 @@ struct Iq4Xs : AscendingCodes<16> {
         put_half(out + 2, static_cast<std::uint16_t>(high));
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = level(in, j, code(in, j));
-    }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(code(in, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t j, std::uint32_t code) {
-        return scale(in, j / sub) * iq4_value(code);
-    }
     QS_HD static float unit_level(std::uint32_t code) { return iq4_value(code); }
 
-    QS_HD static std::uint32_t code(const std::uint8_t* in, std::uint32_t j) {
-        return nibble_of_32(in + 8 + 16 * (j / sub), j % sub);
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) {
+        for (std::uint32_t j = 0; j < subs; ++j)
+            take_nibbles_of_32(in + nibbles + 16 * j, codes + sub * j);
     }
     QS_HD static float scale(const std::uint8_t* in, std::uint32_t j) {
         const std::uint32_t low = in[4 + j / 2] >> (j % 2 * 4) & 15U;
@@ -187,7 +178,7 @@ QS_HD inline std::uint32_t doubled_e2m1_nearest(float x, float d) {
 
 /// Codes of E2M1 in the order of their values: −6 … −0, 0 … 6.
 struct E2M1Codes {
-    static constexpr std::uint32_t code_count = 16;
+    static constexpr std::uint32_t code_count = 16, level_count = 16;
     QS_HD static std::uint32_t code_at(std::uint32_t rank) { return rank < 8 ? 15 - rank : rank - 8; }
     QS_HD static float unit_level(std::uint32_t code) { return doubled_e2m1(code); }
 };
@@ -201,8 +192,8 @@ QS_HD float largest_magnitude(const float* x) {
 }
 
 /// mxfp4_ggml: blocks of 32, x ≈ 2^(e − 127)·E2M1.
-struct Mxfp4Ggml : E2M1Codes {
-    static constexpr std::uint32_t block = 32, bytes = 17;
+struct Mxfp4Ggml : E2M1Codes, BySubBlocks<Mxfp4Ggml> {
+    static constexpr std::uint32_t block = 32, bytes = 17, sub = 32;
     static constexpr bool weighs_row = false;
     static constexpr HalfWords half_words{0, 0};
 
@@ -215,18 +206,8 @@ struct Mxfp4Ggml : E2M1Codes {
         put_nibbles_of_32(codes, out + 1);
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        const float d = half_scale(in[0]);
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = doubled_e2m1(nibble_of_32(in + 1, j)) * d;
-    }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(nibble_of_32(in + 1, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t, std::uint32_t code) {
-        return doubled_e2m1(code) * half_scale(in[0]);
-    }
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) { take_nibbles_of_32(in + 1, codes); }
+    QS_HD static float scale(const std::uint8_t* in, std::uint32_t) { return half_scale(in[0]); }
 
     /// floor(log2(largest)) − 2 + 127 as the reference computes it: its logarithm is rounded to float32, so that the
     /// last few values below a power of two count as that power. Below 2⁻¹²⁵ it wraps, and all codes are 0.
@@ -283,7 +264,7 @@ QS_HD inline float half_ue4m3(std::uint8_t code) {
 }
 
 /// nvfp4_ggml: blocks of 64 in sub-blocks of 16, x ≈ ue4m3·E2M1, no scale of the tensor.
-struct Nvfp4Ggml : E2M1Codes {
+struct Nvfp4Ggml : E2M1Codes, BySubBlocks<Nvfp4Ggml> {
     static constexpr std::uint32_t block = 64, bytes = 36;
     static constexpr bool weighs_row = false;
     static constexpr HalfWords half_words{0, 0};
@@ -300,21 +281,14 @@ struct Nvfp4Ggml : E2M1Codes {
         }
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = level(in, j, code(in, j));
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) {
+        for (std::uint32_t s = 0; s < subs; ++s)
+            for (std::uint32_t j = 0; j < 8; ++j) {
+                codes[sub * s + j] = in[4 + 8 * s + j] & 15;
+                codes[sub * s + 8 + j] = in[4 + 8 * s + j] >> 4;
+            }
     }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(code(in, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t j, std::uint32_t code) {
-        return doubled_e2m1(code) * half_ue4m3(in[j / sub]);
-    }
-
-    QS_HD static std::uint32_t code(const std::uint8_t* in, std::uint32_t j) {
-        return in[4 + 8 * (j / sub) + j % 8] >> (j % sub / 8 * 4) & 15U;
-    }
+    QS_HD static float scale(const std::uint8_t* in, std::uint32_t j) { return half_ue4m3(in[j]); }
 };
 
 } // namespace qs

@@ -12,9 +12,10 @@ QS_HD inline std::int32_t round_half_away(float value, std::int32_t otherwise) {
     return is_finite(value) ? static_cast<std::int32_t>(value + copysignf(0.49999997F, value)) : otherwise;
 }
 
-/// Codes of 256 weights scaled by their largest magnitude: −1, 0, 1 as 0, 1, 2.
-struct TernaryCodes : AscendingCodes<3> {
-    static constexpr std::uint32_t block = super_block;
+/// Codes of 256 weights scaled by their largest magnitude: −1, 0, 1 as 0, 1, 2; `count` can be stored.
+template <std::uint32_t count>
+struct TernaryCodes : AscendingCodes<count> {
+    static constexpr std::uint32_t block = super_block, sub = super_block;
     static constexpr bool weighs_row = false;
 
     QS_HD static float ternary(const float* x, std::uint8_t* codes) {
@@ -28,7 +29,7 @@ struct TernaryCodes : AscendingCodes<3> {
 };
 
 /// tq1_0: five weights a byte in base 3, x ≈ d·(t − 1).
-struct Tq1_0 : TernaryCodes {
+struct Tq1_0 : TernaryCodes<3>, BySubBlocks<Tq1_0> {
     static constexpr std::uint32_t bytes = 54;
     static constexpr HalfWords half_words{52, 1};
 
@@ -44,16 +45,12 @@ struct Tq1_0 : TernaryCodes {
         put_half(out + 52, float_to_fp16(d));
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        const float d = fp16_to_float(half_at(in + 52));
-        for_each_code(in, [&](std::uint32_t j, std::uint32_t code) { out[j] = unit_level(code) * d; });
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) {
+        unpack_run<32, 5>(in, codes);
+        unpack_run<16, 5>(in + 32, codes + 160);
+        unpack_run<4, 4>(in + 48, codes + 240);
     }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for_each_code(in, [&](std::uint32_t j, std::uint32_t code) { out[j] = static_cast<std::uint16_t>(code); });
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t, std::uint32_t code) {
-        return unit_level(code) * fp16_to_float(half_at(in + 52));
-    }
+    QS_HD static float scale(const std::uint8_t* in, std::uint32_t) { return fp16_to_float(half_at(in + 52)); }
 
 private:
     QS_HD static std::uint32_t trits(std::uint32_t byte) { return byte < 48 ? 5 : 4; }
@@ -63,20 +60,20 @@ private:
             return byte + 32 * trit;
         return byte < 48 ? 160 + (byte - 32) + 16 * trit : 240 + (byte - 48) + 4 * trit;
     }
-    template <class Visit>
-    QS_HD static void for_each_code(const std::uint8_t* in, Visit visit) {
-        for (std::uint32_t byte = 0; byte < 52; ++byte) {
-            std::uint32_t rest = in[byte];
-            for (std::uint32_t trit = 0; trit < trits(byte); ++trit) {
-                visit(element(byte, trit), rest * 3 >> 8);
-                rest = rest * 3 & 255;
+    /// `count` bytes of `trits` trits each.
+    template <std::uint32_t count, std::uint32_t trits>
+    QS_HD static void unpack_run(const std::uint8_t* in, std::uint8_t* codes) {
+        constexpr std::uint8_t powers[5] = {1, 3, 9, 27, 81};
+        for (std::uint32_t trit = 0; trit < trits; ++trit)
+            for (std::uint32_t byte = 0; byte < count; ++byte) {
+                const auto rest = static_cast<std::uint8_t>(in[byte] * powers[trit]);
+                codes[count * trit + byte] = static_cast<std::uint8_t>(rest * 3 >> 8);
             }
-        }
     }
 };
 
-/// tq2_0: two bits a weight, x ≈ d·(q − 1).
-struct Tq2_0 : TernaryCodes {
+/// tq2_0: two bits a weight, x ≈ d·(q − 1); code 3, of 2·d, is never made.
+struct Tq2_0 : TernaryCodes<4>, BySubBlocks<Tq2_0> {
     static constexpr std::uint32_t bytes = 66;
     static constexpr HalfWords half_words{64, 1};
 
@@ -86,23 +83,13 @@ struct Tq2_0 : TernaryCodes {
         put_bit_pairs(codes, out);
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = level(in, j, bit_pair_at(in, j));
-    }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        // The reference never writes a 3; read from a file it counts as the largest code.
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(bit_pair_at(in, j) < 3 ? bit_pair_at(in, j) : 2);
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t, std::uint32_t code) {
-        return unit_level(code) * fp16_to_float(half_at(in + 64));
-    }
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) { take_bit_pairs(in, codes); }
+    QS_HD static float scale(const std::uint8_t* in, std::uint32_t) { return fp16_to_float(half_at(in + 64)); }
 };
 
 /// q1_0: blocks of 128 signs, x ≈ ±d, d the mean magnitude.
-struct Q1_0 : AscendingCodes<2> {
-    static constexpr std::uint32_t block = 128, bytes = 18;
+struct Q1_0 : AscendingCodes<2>, BySubBlocks<Q1_0> {
+    static constexpr std::uint32_t block = 128, bytes = 18, sub = 128;
     static constexpr bool weighs_row = false;
     static constexpr HalfWords half_words{0, 1};
 
@@ -119,26 +106,18 @@ struct Q1_0 : AscendingCodes<2> {
         }
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = level(in, j, code(in, j));
-    }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(code(in, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t, std::uint32_t code) {
-        const float d = fp16_to_float(half_at(in));
-        return code != 0 ? d : -d;
-    }
+    QS_HD static float scale(const std::uint8_t* in, std::uint32_t) { return fp16_to_float(half_at(in)); }
     QS_HD static float unit_level(std::uint32_t code) { return code != 0 ? 1.0F : -1.0F; }
 
-    QS_HD static std::uint32_t code(const std::uint8_t* in, std::uint32_t j) { return in[2 + j / 8] >> (j % 8) & 1U; }
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) {
+        for (std::uint32_t j = 0; j < block; ++j)
+            codes[j] = in[2 + j / 8] >> (j % 8) & 1;
+    }
 };
 
 /// q2_0: blocks of 64, x ≈ d·(q − 1), d the largest magnitude; code 3, of 2·d, is never made.
-struct Q2_0 : AscendingCodes<4> {
-    static constexpr std::uint32_t block = 64, bytes = 18;
+struct Q2_0 : AscendingCodes<4>, BySubBlocks<Q2_0> {
+    static constexpr std::uint32_t block = 64, bytes = 18, sub = 64;
     static constexpr bool weighs_row = false;
     static constexpr HalfWords half_words{0, 1};
 
@@ -156,21 +135,12 @@ struct Q2_0 : AscendingCodes<4> {
         }
     }
 
-    QS_HD static void decode(const std::uint8_t* in, float* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = level(in, j, code(in, j));
-    }
-    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
-        for (std::uint32_t j = 0; j < block; ++j)
-            out[j] = static_cast<std::uint16_t>(code(in, j));
-    }
-    QS_HD static float level(const std::uint8_t* in, std::uint32_t, std::uint32_t code) {
-        return unit_level(code) * fp16_to_float(half_at(in));
-    }
+    QS_HD static float scale(const std::uint8_t* in, std::uint32_t) { return fp16_to_float(half_at(in)); }
     QS_HD static float unit_level(std::uint32_t code) { return static_cast<float>(code) - 1; }
 
-    QS_HD static std::uint32_t code(const std::uint8_t* in, std::uint32_t j) {
-        return in[2 + j / 4] >> (j % 4 * 2) & 3U;
+    QS_HD static void unpack(const std::uint8_t* in, std::uint8_t* codes) {
+        for (std::uint32_t j = 0; j < block; ++j)
+            codes[j] = in[2 + j / 4] >> (j % 4 * 2) & 3;
     }
 };
 

@@ -4,10 +4,8 @@
 #include <bit>
 #include <cstring>
 
-#include "core/base/error.h"
 #include "core/base/half.h"
-#include "core/formats/ggml_basic.h"
-#include "core/formats/ggml_ternary.h"
+#include "core/formats/codec_dispatch.h"
 
 namespace qs {
 
@@ -36,25 +34,6 @@ void load_words(const std::byte* data, std::uint64_t begin, std::size_t count, b
             out[i] = value(word_at<Word>(data, begin + i, false));
 }
 
-/// Blocks of 32. In a big-endian file the float16 fields are swapped, bytes of codes are not.
-template <class Codec>
-void load_blocks(const std::byte* data, std::uint64_t begin, std::size_t count, bool swapped, float* out) {
-    using Layout = GgmlLayout<Codec>;
-    constexpr bool has_min = std::is_same_v<typename Codec::Extent, MinMax>;
-    for (std::size_t i = 0; i < count;) {
-        const std::uint64_t element = begin + i, block = element / ggml_block;
-        std::uint8_t bytes[Layout::bytes];
-        std::memcpy(bytes, data + block * Layout::bytes, sizeof bytes);
-        if (swapped) {
-            std::swap(bytes[0], bytes[1]);
-            if (has_min)
-                std::swap(bytes[2], bytes[3]);
-        }
-        for (auto j = static_cast<std::uint32_t>(element % ggml_block); j < ggml_block && i < count; ++j, ++i)
-            out[i] = Layout::value(bytes, j);
-    }
-}
-
 /// Blocks of a packed codec.
 template <class Codec>
 void load_packed(const std::byte* data, std::uint64_t begin, std::size_t count, bool swapped, float* out) {
@@ -62,8 +41,8 @@ void load_packed(const std::byte* data, std::uint64_t begin, std::size_t count, 
         const std::uint64_t element = begin + i, block = element / Codec::block;
         std::uint8_t bytes[Codec::bytes];
         std::memcpy(bytes, data + block * Codec::bytes, sizeof bytes);
-        for (std::uint32_t word = 0; swapped && word < Codec::half_words.count; ++word)
-            std::swap(bytes[Codec::half_words.offset + 2 * word], bytes[Codec::half_words.offset + 2 * word + 1]);
+        if (swapped)
+            swap_half_words<Codec>(bytes);
         float values[Codec::block];
         const auto first = static_cast<std::size_t>(element % Codec::block);
         const std::size_t length = std::min(Codec::block - first, count - i);
@@ -93,44 +72,9 @@ void load_weights(DType dtype, bool byte_swapped, const std::byte* data, std::ui
         return load_words<std::uint8_t>(data, begin, count, false, out, fp8_to_float<E4M3>);
     case DType::f8_e5m2:
         return load_words<std::uint8_t>(data, begin, count, false, out, fp8_to_float<E5M2>);
-    case DType::q4_0:
-        return load_blocks<Q4_0Codec>(data, begin, count, byte_swapped, out);
-    case DType::q4_1:
-        return load_blocks<Q4_1Codec>(data, begin, count, byte_swapped, out);
-    case DType::q5_0:
-        return load_blocks<Q5_0Codec>(data, begin, count, byte_swapped, out);
-    case DType::q5_1:
-        return load_blocks<Q5_1Codec>(data, begin, count, byte_swapped, out);
-    case DType::q8_0:
-        return load_blocks<Q8_0Codec>(data, begin, count, byte_swapped, out);
-    case DType::q2_K:
-        return load_packed<Q2_K>(data, begin, count, byte_swapped, out);
-    case DType::q3_K:
-        return load_packed<Q3_K>(data, begin, count, byte_swapped, out);
-    case DType::q4_K:
-        return load_packed<Q4_K>(data, begin, count, byte_swapped, out);
-    case DType::q5_K:
-        return load_packed<Q5_K>(data, begin, count, byte_swapped, out);
-    case DType::q6_K:
-        return load_packed<Q6_K>(data, begin, count, byte_swapped, out);
-    case DType::iq4_nl:
-        return load_packed<Iq4Nl>(data, begin, count, byte_swapped, out);
-    case DType::iq4_xs:
-        return load_packed<Iq4Xs>(data, begin, count, byte_swapped, out);
-    case DType::tq1_0:
-        return load_packed<Tq1_0>(data, begin, count, byte_swapped, out);
-    case DType::tq2_0:
-        return load_packed<Tq2_0>(data, begin, count, byte_swapped, out);
-    case DType::mxfp4:
-        return load_packed<Mxfp4Ggml>(data, begin, count, byte_swapped, out);
-    case DType::nvfp4:
-        return load_packed<Nvfp4Ggml>(data, begin, count, byte_swapped, out);
-    case DType::q1_0:
-        return load_packed<Q1_0>(data, begin, count, byte_swapped, out);
-    case DType::q2_0:
-        return load_packed<Q2_0>(data, begin, count, byte_swapped, out);
     default:
-        throw Error(std::string(to_string(dtype)), "does not hold weights that can be read as floats");
+        return with_stored_codec(
+            dtype, [&]<class Codec>(const Codec&) { load_packed<Codec>(data, begin, count, byte_swapped, out); });
     }
 }
 

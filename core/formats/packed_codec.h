@@ -9,8 +9,8 @@
 #include "core/formats/scoped_codec.h"
 #include "core/formats/tensor_codec.h"
 
-// Formats whose block is encoded as a whole, because its scales are searched for. A packed codec is a struct of static
-// functions, compiled for the host and for CUDA:
+// Formats whose block is encoded as a whole, because its scales are searched for or its codes packed across the block.
+// A packed codec is a struct of static functions, compiled for the host and for CUDA:
 //
 // - block, bytes, code_count: weights and bytes of a block, distinct codes of a weight
 // - weighs_row: whether an importance-weighted block looks at the mean square of its whole row
@@ -18,8 +18,8 @@
 // - decode(in, out): the block's reconstruction
 // - codes(in, out): the code of each weight
 // - level(in, j, code): what weight j would be decoded to, had it this code
-// - unit_level(code): the same at unit scale, strictly monotone over the codes in the order of `code_at(rank)`
-// - code_at(rank): the codes in the order of their unit levels
+// - unit_level(code): the same at unit scale
+// - level_count, code_at(rank): the codes in the order of their unit levels
 // - half_words: where the block has 16-bit words, which big-endian files swap
 //
 // As in block_codec.h, each operation is rounded once, in the order of the reference.
@@ -35,6 +35,50 @@ struct BlockContext {
 /// A run of 16-bit words inside a block.
 struct HalfWords {
     std::uint32_t offset, count;
+};
+
+/// Turns the 16-bit words of a block into the other byte order; bytes of codes have none.
+template <class Codec>
+QS_HD void swap_half_words(std::uint8_t* block) {
+    for (std::uint32_t word = 0; word != Codec::half_words.count; ++word) {
+        std::uint8_t* bytes = block + Codec::half_words.offset + 2 * word;
+        const std::uint8_t first = bytes[0];
+        bytes[0] = bytes[1];
+        bytes[1] = first;
+    }
+}
+
+/// Codes whose levels ascend with them.
+template <std::uint32_t count>
+struct AscendingCodes {
+    static constexpr std::uint32_t code_count = count, level_count = count;
+    QS_HD static std::uint32_t code_at(std::uint32_t rank) { return rank; }
+};
+
+/// What a codec has by its sub-blocks of `sub` weights, each decoded as scale(in, j)·unit_level(code) − min(in, j); the
+/// Codec also has unpack(in, codes), the codes of all weights as bytes.
+template <class Codec>
+struct BySubBlocks {
+    QS_HD static float min(const std::uint8_t*, std::uint32_t) { return 0; }
+
+    QS_HD static void decode(const std::uint8_t* in, float* out) {
+        std::uint8_t codes[Codec::block];
+        Codec::unpack(in, codes);
+        for (std::uint32_t j = 0; j < Codec::block / Codec::sub; ++j) {
+            const float d = Codec::scale(in, j), m = Codec::min(in, j);
+            for (std::uint32_t i = j * Codec::sub; i < (j + 1) * Codec::sub; ++i)
+                out[i] = d * Codec::unit_level(codes[i]) - m;
+        }
+    }
+    QS_HD static void codes(const std::uint8_t* in, std::uint16_t* out) {
+        std::uint8_t codes[Codec::block];
+        Codec::unpack(in, codes);
+        for (std::uint32_t i = 0; i < Codec::block; ++i)
+            out[i] = codes[i];
+    }
+    QS_HD static float level(const std::uint8_t* in, std::uint32_t j, std::uint32_t code) {
+        return Codec::scale(in, j / Codec::sub) * Codec::unit_level(code) - Codec::min(in, j / Codec::sub);
+    }
 };
 
 /// Encodes or decodes consecutive blocks, without importance; the fast forms of the scalar codecs.
@@ -53,20 +97,32 @@ void decode_blocks(const std::uint8_t* in, std::size_t blocks, float* out) {
         Codec::decode(in + i * Codec::bytes, out + i * Codec::block);
 }
 
-/// The unit levels of a packed codec on an axis from −1 to +1, with the halfway points between them.
+/// The axis of a packed codec's levels, from −1 to +1: formats with a minimum fill it, the others keep 0 at 0.
 template <class Codec>
-Codebook packed_codebook() {
-    const double low = Codec::unit_level(Codec::code_at(0));
-    const double high = Codec::unit_level(Codec::code_at(Codec::code_count - 1));
-    Codebook codebook;
-    for (std::uint32_t rank = 0; rank < Codec::code_count; ++rank) {
-        const std::uint32_t code = Codec::code_at(rank);
-        codebook.levels.push_back({code, 2 * (Codec::unit_level(code) - low) / (high - low) - 1});
-        if (rank > 0)
-            codebook.boundaries.push_back((codebook.levels[rank - 1].value + codebook.levels[rank].value) / 2);
+class PackedAxis {
+public:
+    double position(double value, double low, double high) const {
+        if (fills_)
+            return high != low ? 2 * (value - low) / (high - low) - 1 : 0;
+        const double scale = (high - low) / (last_ - first_);
+        return scale != 0 ? value / scale / std::max(-first_, last_) : 0;
     }
-    return codebook;
-}
+    Codebook codebook() const {
+        Codebook codebook;
+        for (std::uint32_t rank = 0; rank < Codec::level_count; ++rank) {
+            const std::uint32_t code = Codec::code_at(rank);
+            codebook.levels.push_back({code, position(Codec::unit_level(code), first_, last_)});
+            if (rank > 0)
+                codebook.boundaries.push_back((codebook.levels[rank - 1].value + codebook.levels[rank].value) / 2);
+        }
+        return codebook;
+    }
+
+private:
+    double first_ = Codec::unit_level(Codec::code_at(0));
+    double last_ = Codec::unit_level(Codec::code_at(Codec::level_count - 1));
+    bool fills_ = first_ >= 0;
+};
 
 /// Binds a packed codec to a tensor whose rows are multiples of its block.
 template <class Codec>
@@ -117,15 +173,15 @@ public:
         return 8.0 * Codec::bytes * (static_cast<double>(shape_.count()) / Codec::block);
     }
 
-    std::optional<Codebook> codebook() const override { return packed_codebook<Codec>(); }
+    std::optional<Codebook> codebook() const override { return PackedAxis<Codec>().codebook(); }
 
     void normalise(const float* weights, std::uint64_t begin, std::size_t count, float* position) const override {
-        const std::uint32_t first = Codec::code_at(0), last = Codec::code_at(Codec::code_count - 1);
+        const PackedAxis<Codec> axis;
+        const std::uint32_t first = Codec::code_at(0), last = Codec::code_at(Codec::level_count - 1);
         for_each_block(weights, begin, count, [&](std::size_t offset, const std::uint8_t* bytes) {
-            for (std::uint32_t j = 0; j < Codec::block; ++j) {
-                const float low = Codec::level(bytes, j, first), range = Codec::level(bytes, j, last) - low;
-                position[offset + j] = range != 0 ? 2 * (weights[offset + j] - low) / range - 1 : 0.0F;
-            }
+            for (std::uint32_t j = 0; j < Codec::block; ++j)
+                position[offset + j] = static_cast<float>(
+                    axis.position(weights[offset + j], Codec::level(bytes, j, first), Codec::level(bytes, j, last)));
         });
     }
 
@@ -136,7 +192,7 @@ public:
             if (element < begin + offset || element >= begin + offset + Codec::block)
                 return;
             const auto j = static_cast<std::uint32_t>(element - begin - offset);
-            for (std::uint32_t rank = 0; rank < Codec::code_count; ++rank)
+            for (std::uint32_t rank = 0; rank < Codec::level_count; ++rank)
                 levels.push_back({Codec::code_at(rank), Codec::level(bytes, j, Codec::code_at(rank))});
         });
         return levels;

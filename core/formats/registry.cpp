@@ -156,12 +156,6 @@ Format four_bit(std::string id, std::string title, std::string source) {
 
 constexpr const char* ggml_source = "ggml-org/ggml, src/ggml-quants.c";
 
-Format ggml_basic(std::string id, std::string title, std::string scale, Importance importance) {
-    return {std::move(id), "ggml", std::move(title), {},           std::move(scale), ggml_source,
-            ggml,          "ggml", block_of<32>,     nominal_bits, ggml_fallback,    bind_ggml_basic,
-            importance};
-}
-
 template <std::size_t block>
 Format ggml_packed(std::string id, std::string title, std::string scale, Importance importance) {
     return {std::move(id), "ggml", std::move(title), {},           std::move(scale), ggml_source,
@@ -202,15 +196,15 @@ std::vector<Format> make_table() {
         four_bit("nf4", "4-bit NormalFloat: levels at the quantiles of a normal distribution",
                  "Dettmers et al., QLoRA (2023); bitsandbytes csrc/kernels.cu"),
         four_bit("fp4", "bitsandbytes' 4-bit float (not E2M1)", "bitsandbytes csrc/kernels.cu"),
-        ggml_basic("q4_0", "4-bit blocks of 32, symmetric about the largest weight", "float16 d of a block",
-                   Importance::optional),
-        ggml_basic("q4_1", "4-bit blocks of 32 over the block's range", "float16 d and m of a block",
-                   Importance::optional),
-        ggml_basic("q5_0", "5-bit blocks of 32, symmetric about the largest weight", "float16 d of a block",
-                   Importance::optional),
-        ggml_basic("q5_1", "5-bit blocks of 32 over the block's range", "float16 d and m of a block",
-                   Importance::optional),
-        ggml_basic("q8_0", "8-bit blocks of 32", "float16 d of a block", Importance::unused),
+        ggml_packed<32>("q4_0", "4-bit blocks of 32, symmetric about the largest weight", "float16 d of a block",
+                        Importance::optional),
+        ggml_packed<32>("q4_1", "4-bit blocks of 32 over the block's range", "float16 d and m of a block",
+                        Importance::optional),
+        ggml_packed<32>("q5_0", "5-bit blocks of 32, symmetric about the largest weight", "float16 d of a block",
+                        Importance::optional),
+        ggml_packed<32>("q5_1", "5-bit blocks of 32 over the block's range", "float16 d and m of a block",
+                        Importance::optional),
+        ggml_packed<32>("q8_0", "8-bit blocks of 32", "float16 d of a block", Importance::unused),
         ggml_packed<256>("q2_K", "2-bit super-blocks of 256",
                          "4-bit scales and minimums of 16, float16 d and dmin of 256", Importance::optional),
         ggml_packed<256>("q3_K", "3-bit super-blocks of 256", "6-bit scales of 16, float16 d of 256",

@@ -90,7 +90,8 @@ public:
         for_each_scope(begin, count, [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
             const float* part = weights + (from - begin);
             const Scale scale = scale_of(scope, part, length);
-            std::memcpy(scales, &scale, sizeof scale);
+            if (kind_ != Scope::Kind::element)
+                std::memcpy(scales, &scale, sizeof scale);
             scales += sizeof scale;
             for (std::size_t i = 0; i < length; ++i) {
                 const auto code = static_cast<StoredCode>(codec_.encode(part[i], scale));
@@ -104,8 +105,9 @@ public:
         const std::byte* scales = encoded;
         const std::byte* codes = encoded + scopes_in(begin, count) * sizeof(Scale);
         for_each_scope(begin, count, [&](std::uint64_t, std::uint64_t from, std::size_t length) {
-            Scale scale;
-            std::memcpy(&scale, scales, sizeof scale);
+            Scale scale{};
+            if (kind_ != Scope::Kind::element)
+                std::memcpy(&scale, scales, sizeof scale);
             scales += sizeof scale;
             for (std::size_t i = 0; i < length; ++i) {
                 StoredCode code;
@@ -219,6 +221,8 @@ private:
 
     std::size_t scopes_in(std::uint64_t begin, std::size_t count) const {
         std::size_t scopes = 0;
+        if (kind_ == Scope::Kind::element)
+            return scopes;
         for_each_scope(begin, count, [&](std::uint64_t, std::uint64_t, std::size_t) { ++scopes; });
         return scopes;
     }
@@ -281,7 +285,6 @@ std::unique_ptr<TensorCodec> bind_floating(const FormatSpec& spec, const TensorS
 std::unique_ptr<TensorCodec> bind_integer(const FormatSpec& spec, const TensorShape& shape, const float* importance);
 std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const TensorShape& shape,
                                                const float* importance);
-std::unique_ptr<TensorCodec> bind_ggml_basic(const FormatSpec& spec, const TensorShape& shape, const float* importance);
 std::unique_ptr<TensorCodec> bind_ggml_packed(const FormatSpec& spec, const TensorShape& shape,
                                               const float* importance);
 

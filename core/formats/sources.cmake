@@ -4,18 +4,19 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/dynamic_map.cpp
   ${CMAKE_CURRENT_LIST_DIR}/floating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/format_spec.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/ggml_basic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ggml_packed.cpp
   ${CMAKE_CURRENT_LIST_DIR}/integer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/simd/codebook4.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/simd/ggml_basic.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/simd/ggml_k.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/simd/ggml_nonlinear.cpp
   ${CMAKE_CURRENT_LIST_DIR}/tensor_codec.cpp)
 # Lets loops over floats become vectors; no value depends on traps or errno.
 set_source_files_properties(
   ${CMAKE_CURRENT_LIST_DIR}/bitsandbytes.cpp
   ${CMAKE_CURRENT_LIST_DIR}/floating.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/ggml_basic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ggml_packed.cpp
   ${CMAKE_CURRENT_LIST_DIR}/integer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
