@@ -27,13 +27,15 @@ void count_position(Histogram& histogram, float position) {
         ++histogram.nonfinite;
         return;
     }
+    // Half a bin of room: a stored scale is rounded, and the weight that it was made from lies beside the end.
+    constexpr double room = 0.5 / position_bins;
     const double t = (position - histogram.low) / (histogram.high - histogram.low);
-    if (t < 0)
+    if (t < -room)
         ++histogram.below;
-    else if (t > 1)
+    else if (t > 1 + room)
         ++histogram.above;
     else
-        ++histogram.counts[std::min(static_cast<std::size_t>(t * position_bins), position_bins - 1)];
+        ++histogram.counts[static_cast<std::size_t>(std::clamp(t * position_bins, 0.0, position_bins - 1.0))];
 }
 
 /// What one tile is turned into, reused from tile to tile.

@@ -152,7 +152,7 @@ public:
           chunks_(chunks_in(tensor.shape.count())),
           by_patterns_(counts_patterns(tensor.dtype, tensor.byte_swapped, tensor.shape.count())) {
         for (const auto& codec : codecs_)
-            by_words_.push_back(codec->has_bf16_form() && bf16_words(tensor) != nullptr);
+            by_words_.push_back(by_patterns_ && codec->has_bf16_form() && bf16_words(tensor) != nullptr);
         loads_ = !by_patterns_ || std::ranges::find(by_words_, false) != by_words_.end();
     }
 
@@ -160,11 +160,16 @@ public:
         if (any_needs_scan(codecs_))
             scan();
         measure();
+        if (!complete_words()) {
+            by_words_.assign(by_words_.size(), false);
+            loads_ = true;
+            sums_.clear();
+            counts_.clear();
+            total_ = {};
+            measure();
+        }
         TensorReport report;
         report.statistics = statistics();
-        // Once for all codecs that left it out.
-        if (std::ranges::find(by_words_, true) != by_words_.end())
-            all_w2_ = sum_of_squares(total_.patterns, tensor_.dtype);
         for (std::size_t i = 0; i < specs_.size(); ++i)
             report.results.push_back(result(i));
         return report;
@@ -197,6 +202,27 @@ private:
             total_.add(counts);
         for (std::size_t i = 1; i < sums_.size(); ++i)
             merge(sums_[0], sums_[i]);
+    }
+
+    /// Adds Σw², known from the counted words, where codecs left it out; see ErrorSums::complete.
+    bool complete_words() {
+        double all_w2 = -1;
+        bool complete = true;
+        for (std::size_t i = 0; i < codecs_.size(); ++i) {
+            if (!by_words_[i] || !codecs_[i]->leaves_w2())
+                continue;
+            if (all_w2 < 0)
+                all_w2 = sum_of_squares(total_.patterns, tensor_.dtype);
+            complete = sums_[0].errors[i].complete(all_w2, nonfinite_weights()) && complete;
+        }
+        return complete;
+    }
+
+    std::uint64_t nonfinite_weights() const {
+        std::uint64_t count = 0;
+        for (std::size_t pattern = 0; pattern < total_.patterns.size(); ++pattern)
+            count += (pattern & 0x7F80) == 0x7F80 ? total_.patterns[pattern] : 0;
+        return count;
     }
 
     void measure(std::size_t index) {
@@ -288,8 +314,6 @@ private:
     FormatResult result(std::size_t i) {
         FormatResult result = unmeasured(specs_[i], tensor_.shape, codecs_[i]->stored_bits());
         result.sums = sums_[0].errors[i];
-        if (by_words_[i])
-            result.sums.complete(all_w2_);
         result.usage = std::move(total_.usage[i]);
         return result;
     }
@@ -305,7 +329,6 @@ private:
     std::vector<ChunkSums> sums_;
     tbb::enumerable_thread_specific<ThreadCounts> counts_;
     ThreadCounts total_;
-    double all_w2_ = 0; ///< Σw² of the finite weights, for the codecs that read the stored words
 };
 
 /// Counts values into equal bins; one a thread.

@@ -54,7 +54,8 @@ public:
 
     std::optional<Codebook> codebook() const override { return codebook_of(this->codec()); }
 
-    bool has_bf16_form() const override { return this->shape().count() >= simd::codebook4_from; }
+    bool has_bf16_form() const override { return this->shape().count() >= word_forms_from; }
+    bool leaves_w2() const override { return has_bf16_form(); }
 
     std::size_t evaluate_bf16(const std::uint16_t* words, std::uint64_t begin, std::size_t count, ErrorSums& sums,
                               std::uint64_t* usage) const override {

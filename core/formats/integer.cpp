@@ -4,6 +4,7 @@
 
 #include "core/formats/codec_dispatch.h"
 #include "core/formats/scoped_codec.h"
+#include "core/formats/simd/uniform.h"
 
 namespace qs {
 
@@ -34,6 +35,19 @@ double scale_bits(bool half) {
 class SymmetricTensorCodec final : public ScopedCodec<SymmetricIntCodec> {
 public:
     using ScopedCodec::ScopedCodec;
+
+    bool has_bf16_form() const override {
+        return !needs_scan() && scope_size() % 64 == 0 && shape().columns % scope_size() == 0 &&
+               shape().count() >= word_forms_from;
+    }
+    bool leaves_w2() const override { return has_bf16_form(); }
+
+    std::size_t evaluate_bf16(const std::uint16_t* words, std::uint64_t begin, std::size_t count, ErrorSums& sums,
+                              std::uint64_t* usage) const override {
+        SymmetricIntCodec scoped = codec();
+        scoped.scope_ = {Scope::Kind::row, scope_size()};
+        return has_bf16_form() ? simd::evaluate_symmetric(scoped, words, begin, count, sums, usage) : 0;
+    }
 
     double stored_bits() const override {
         return codec().bits * static_cast<double>(shape().count()) +

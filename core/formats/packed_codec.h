@@ -85,6 +85,17 @@ struct BySubBlocks {
 using BlockEncoder = void (*)(const float* weights, std::size_t blocks, std::uint8_t* out);
 using BlockDecoder = void (*)(const std::uint8_t* in, std::size_t blocks, float* out);
 
+/// The fused evaluation of TensorCodec::evaluate_bf16.
+using WordEvaluator = std::size_t (*)(const std::uint16_t* words, std::uint64_t begin, std::size_t count,
+                                      ErrorSums& sums, std::uint64_t* usage);
+
+/// The fast forms of a packed codec; `evaluate` is null where there is none.
+struct FastForms {
+    BlockEncoder encode;
+    BlockDecoder decode;
+    WordEvaluator evaluate;
+};
+
 template <class Codec>
 void encode_blocks(const float* weights, std::size_t blocks, std::uint8_t* out) {
     for (std::size_t i = 0; i < blocks; ++i)
@@ -130,9 +141,9 @@ class PackedTensorCodec final : public TensorCodec {
 public:
     /// `importance` has one value a column, or is null; it must outlive the codec.
     PackedTensorCodec(const TensorShape& shape, const float* importance, Importance use,
-                      BlockEncoder encoder = encode_blocks<Codec>, BlockDecoder decoder = decode_blocks<Codec>)
-        : shape_(shape), importance_(use == Importance::unused ? nullptr : importance), encoder_(encoder),
-          decoder_(decoder), lacks_importance_(use == Importance::required && importance == nullptr) {}
+                      const FastForms& fast = {encode_blocks<Codec>, decode_blocks<Codec>, nullptr})
+        : shape_(shape), importance_(use == Importance::unused ? nullptr : importance), fast_(fast),
+          lacks_importance_(use == Importance::required && importance == nullptr) {}
 
     std::uint64_t next_cut(std::uint64_t element) const override {
         const std::uint64_t size = by_row() ? shape_.columns : Codec::block;
@@ -151,7 +162,7 @@ public:
     }
 
     void decode(const std::byte* encoded, std::uint64_t, std::size_t count, float* out) const override {
-        decoder_(reinterpret_cast<const std::uint8_t*>(encoded), count / Codec::block, out);
+        fast_.decode(reinterpret_cast<const std::uint8_t*>(encoded), count / Codec::block, out);
     }
 
     void quantize(const float* weights, std::uint64_t begin, std::size_t count, std::uint16_t* codes,
@@ -161,10 +172,20 @@ public:
             encode_batch(weights, begin, offset, length, bytes);
             const std::size_t blocks = length / Codec::block;
             if (decoded != nullptr)
-                decoder_(bytes, blocks, decoded + offset);
+                fast_.decode(bytes, blocks, decoded + offset);
             for (std::size_t i = 0; codes != nullptr && i < blocks; ++i)
                 Codec::codes(bytes + i * Codec::bytes, codes + offset + i * Codec::block);
         });
+    }
+
+    bool has_bf16_form() const override {
+        return fast_.evaluate != nullptr && importance_ == nullptr && shape_.count() >= word_forms_from;
+    }
+    bool leaves_w2() const override { return has_bf16_form(); }
+
+    std::size_t evaluate_bf16(const std::uint16_t* words, std::uint64_t begin, std::size_t count, ErrorSums& sums,
+                              std::uint64_t* usage) const override {
+        return has_bf16_form() ? fast_.evaluate(words, begin, count, sums, usage) : 0;
     }
 
     std::size_t code_count() const override { return Codec::code_count; }
@@ -237,7 +258,7 @@ private:
             from = clean;
         }
         if (importance_ == nullptr)
-            return encoder_(from, length / Codec::block, out);
+            return fast_.encode(from, length / Codec::block, out);
         BlockContext context;
         std::uint64_t row_of_mean = ~std::uint64_t{0};
         for (std::size_t i = 0; i < length; i += Codec::block) {
@@ -270,8 +291,7 @@ private:
 
     TensorShape shape_;
     const float* importance_;
-    BlockEncoder encoder_;
-    BlockDecoder decoder_;
+    FastForms fast_;
     bool lacks_importance_;
 };
 

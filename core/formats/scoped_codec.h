@@ -148,6 +148,8 @@ public:
 protected:
     const Codec& codec() const { return codec_; }
     const TensorShape& shape() const { return shape_; }
+    /// Weights of a scope.
+    std::uint64_t scope_size() const { return size_; }
 
     /// How many scopes the tensor has.
     std::uint64_t scopes() const {

@@ -9,9 +9,11 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/simd/codebook4.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/simd/errors.cpp
   ${CMAKE_CURRENT_LIST_DIR}/simd/ggml_basic.cpp
   ${CMAKE_CURRENT_LIST_DIR}/simd/ggml_k.cpp
   ${CMAKE_CURRENT_LIST_DIR}/simd/ggml_nonlinear.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/simd/uniform.cpp
   ${CMAKE_CURRENT_LIST_DIR}/tensor_codec.cpp)
 # Lets loops over floats become vectors; no value depends on traps or errno.
 set_source_files_properties(

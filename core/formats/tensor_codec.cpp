@@ -1,11 +1,10 @@
 #include "core/formats/tensor_codec.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <numeric>
 
 #include "core/base/half.h"
+#include "core/formats/simd/errors.h"
 
 namespace qs {
 
@@ -22,9 +21,11 @@ void ErrorSums::merge(const ErrorSums& later) {
     }
 }
 
-void ErrorSums::complete(double all_w2) {
+bool ErrorSums::complete(double all_w2, std::uint64_t nonfinite_weights) {
+    constexpr double least_share = 1e-6;
     sum_v2 += all_w2 - sum_w2;
     sum_w2 = all_w2;
+    return nonfinite == nonfinite_weights && sum_v2 >= least_share * all_w2;
 }
 
 void TensorCodec::scan(const float*, std::uint64_t, std::size_t) {}
@@ -40,59 +41,30 @@ void TensorCodec::normalise(const float* weights, std::uint64_t, std::size_t cou
 
 namespace {
 
-/// Independent accumulators, so that additions need not wait for each other; their number fixes the order of the
-/// additions and with it the last bits of a result.
-constexpr std::size_t lanes = 8;
-
-struct LaneSums {
-    std::array<double, lanes> w2{}, v2{}, d2{}, d{};
-    std::array<double, lanes> max_abs{};
-    std::array<std::uint64_t, lanes> count{};
-
-    void add(float weight, float value, std::size_t lane) {
-        // A difference of finite numbers; everything else adds nothing.
-        const bool finite = is_finite(weight) && is_finite(value);
-        const double w = finite ? weight : 0.0F, v = finite ? value : 0.0F, difference = v - w;
-        count[lane] += finite ? 1 : 0;
-        w2[lane] += w * w;
-        v2[lane] += v * v;
-        d2[lane] += difference * difference;
-        d[lane] += difference;
-        max_abs[lane] = std::abs(difference) > max_abs[lane] ? std::abs(difference) : max_abs[lane];
+/// Pairs among which some are not finite: those are left out.
+void add_some_errors(const float* weights, const float* decoded, std::uint64_t begin, std::size_t count,
+                     ErrorSums& sums) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const double w = weights[i], v = decoded[i], difference = v - w;
+        if (!is_finite(weights[i]) || !is_finite(decoded[i])) {
+            ++sums.nonfinite;
+            continue;
+        }
+        ++sums.count;
+        sums.sum_w2 += w * w;
+        sums.sum_v2 += v * v;
+        sums.sum_d2 += difference * difference;
+        sums.sum_d += difference;
+        if (std::abs(difference) > sums.max_abs) {
+            sums.max_abs = std::abs(difference);
+            sums.max_index = begin + i;
+        }
     }
-};
-
-double total(const std::array<double, lanes>& sums) {
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
-
-std::uint64_t first_with_error(const float* weights, const float* decoded, std::size_t count, double error) {
-    for (std::size_t i = 0; i < count; ++i)
-        if (std::abs(static_cast<double>(decoded[i]) - static_cast<double>(weights[i])) == error)
-            return i;
-    return 0;
 }
 
 void add_errors(const float* weights, const float* decoded, std::uint64_t begin, std::size_t count, ErrorSums& sums) {
-    LaneSums lane;
-    std::size_t i = 0;
-    for (; i + lanes <= count; i += lanes)
-        for (std::size_t k = 0; k < lanes; ++k)
-            lane.add(weights[i + k], decoded[i + k], k);
-    for (; i < count; ++i)
-        lane.add(weights[i], decoded[i], i % lanes);
-    const std::uint64_t finite = std::accumulate(lane.count.begin(), lane.count.end(), std::uint64_t{0});
-    const double max_abs = *std::max_element(lane.max_abs.begin(), lane.max_abs.end());
-    sums.count += finite;
-    sums.nonfinite += count - finite;
-    sums.sum_w2 += total(lane.w2);
-    sums.sum_v2 += total(lane.v2);
-    sums.sum_d2 += total(lane.d2);
-    sums.sum_d += total(lane.d);
-    if (max_abs > sums.max_abs) {
-        sums.max_abs = max_abs;
-        sums.max_index = begin + first_with_error(weights, decoded, count, max_abs);
-    }
+    if (!simd::add_finite_errors(weights, decoded, begin, count, sums))
+        add_some_errors(weights, decoded, begin, count, sums);
 }
 
 /// Room for a piece of a tensor, one a thread.

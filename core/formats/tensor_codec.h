@@ -51,9 +51,15 @@ struct ErrorSums {
     std::uint64_t max_index = 0; ///< flat element index of the first maximum
 
     void merge(const ErrorSums& later);
-    /// Adds what evaluate_bf16() left out, given Σw² of all finite weights.
-    void complete(double all_w2);
+    /// Adds what a codec that leaves_w2() left out, given Σw² of all finite weights and the number of the others. False
+    /// where that cannot be done: a reconstruction overflowed, so that not all weights are in the sums, or Σv² is so
+    /// small beside Σw² that it is lost in its rounding. The tensor must then be measured without evaluate_bf16().
+    bool complete(double all_w2, std::uint64_t nonfinite_weights);
 };
+
+/// Weights from which on a tensor is evaluated by its stored words (TensorCodec::evaluate_bf16): so many that rounding
+/// errors of float32 parts cancel.
+inline constexpr std::uint64_t word_forms_from = std::uint64_t{1} << 20;
 
 /// How one format treats one tensor: the block codecs of the format bound to its parameters and the tensor's shape.
 ///
@@ -92,13 +98,14 @@ public:
 
     /// A fast evaluate() over stored bfloat16 words, for the whole blocks from `begin` on: takes as many as it can and
     /// returns how many weights those are, 0 where the format has no such form for this tensor; what it leaves goes
-    /// through evaluate(). Of the weights it takes it does not add Σw², which is the same in every format: nothing to
-    /// sum_w2, and to sum_v2 only what Σv² has more than Σw². Whoever knows Σw² of the tensor calls
-    /// ErrorSums::complete. The sums may be rounded otherwise than evaluate()'s, by less than 1e-9 of themselves.
+    /// through evaluate(). The sums may be rounded otherwise than evaluate()'s, by less than 1e-9 of themselves.
     virtual std::size_t evaluate_bf16(const std::uint16_t* words, std::uint64_t begin, std::size_t count,
                                       ErrorSums& sums, std::uint64_t* usage) const;
     /// Whether evaluate_bf16() takes blocks of this tensor.
     virtual bool has_bf16_form() const { return false; }
+    /// Whether evaluate_bf16() does not add Σw², which is the same in every format: nothing to sum_w2, and to sum_v2
+    /// only what Σv² has more than Σw². Whoever knows Σw² of the tensor then calls ErrorSums::complete.
+    virtual bool leaves_w2() const { return false; }
 
     /// Distinct codes, each below this number; 0 where codes are not counted (fp32, tf32).
     virtual std::size_t code_count() const = 0;

@@ -16,6 +16,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "core/formats/simd/words-inl.h"
+
 // One definition for all targets.
 #ifndef QUANTOSCOPE_CODEBOOK4_TABLES
 #define QUANTOSCOPE_CODEBOOK4_TABLES
@@ -35,15 +37,9 @@ struct CellTable {
 
 /// Pairs of vectors whose terms are added in float32 before they go to float64: few for Σd², where rounding errors are
 /// not small beside the sum; more for Σd and Σwd, where they are.
-inline constexpr std::size_t widen_squares_after = 4, widen_rest_after = 16;
+inline constexpr std::size_t widen_squares_after = 8, widen_rest_after = 32;
 /// Both for blocks other than 64: long blocks share few scales, so that rounding errors repeat.
 inline constexpr std::size_t widen_after_of_any = 2;
-/// Blocks of a larger or smaller absmax, and those that are not finite, are left: squares of float32 would overflow, or
-/// be lost below 2⁻¹²⁶. In the blocks that are taken what is lost there is less than 2⁻⁴⁶ of the largest square.
-inline constexpr float largest_scale = 0x1p40F, smallest_scale = 0x1p-40F;
-/// Weights that are asked for ahead of their use.
-inline constexpr std::size_t prefetch_ahead = 2048;
-
 /// Keeps the largest error and where it is. Few blocks can hold a new one, and those are searched with the arithmetic
 /// of the scalar codec.
 class MaxError {
@@ -77,14 +73,6 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_ARCH_X86 && HWY_MAX_BYTES >= 32
-
-using F32 = hn::ScalableTag<float>;
-using I32 = hn::RebindToSigned<F32>;
-using U32 = hn::RebindToUnsigned<F32>;
-using F64 = hn::ScalableTag<double>;
-using VF = hn::Vec<F32>;
-using VI = hn::Vec<I32>;
-using VD = hn::Vec<F64>;
 
 /// A table of 32 entries of four bytes, looked up by the low five bits of each lane.
 class Table32 {
@@ -148,141 +136,6 @@ private:
     VF part_[parts];
 };
 
-/// Two vectors of weights from one of bf16: the even and the odd elements.
-struct Pair {
-    VF even, odd;
-};
-
-Pair load_pair(const std::uint16_t* weights) {
-    const U32 u;
-    const F32 f;
-    const auto words = hn::BitCast(u, hn::LoadU(hn::Repartition<std::uint16_t, U32>(), weights));
-    return {hn::BitCast(f, hn::ShiftLeft<16>(words)), hn::BitCast(f, hn::And(words, hn::Set(u, 0xFFFF0000U)))};
-}
-
-/// The largest magnitude of a block. As integers, magnitudes are in the order of their values, with NaN above Inf: a
-/// NaN is never lost, as it would be among floats.
-float absmax(const std::uint16_t* weights, std::size_t count) {
-    const hn::Repartition<std::uint16_t, F32> u;
-    const auto magnitude = hn::Set(u, 0x7FFF);
-    auto largest = hn::Zero(u);
-    for (std::size_t i = 0; i < count; i += hn::Lanes(u))
-        largest = hn::Max(largest, hn::And(magnitude, hn::LoadU(u, weights + i)));
-    const hn::Half<decltype(u)> half;
-#if HWY_MAX_BYTES >= 64
-    const hn::Half<decltype(half)> quarter;
-    const auto of_half = hn::Max(hn::LowerHalf(half, largest), hn::UpperHalf(half, largest));
-    const auto eight = hn::Max(hn::LowerHalf(quarter, of_half), hn::UpperHalf(quarter, of_half));
-#else
-    const auto eight = hn::Max(hn::LowerHalf(half, largest), hn::UpperHalf(half, largest));
-#endif
-    // There is an instruction for the least of eight.
-    const auto least = static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm_minpos_epu16(hn::Not(eight).raw)));
-    return bits_float((~least & 0xFFFF) << 16);
-}
-
-/// Adds the lanes of a float32 vector to a float64 one.
-VD add_to(VD sum, VF part) {
-    const F64 d;
-    const hn::Half<F32> half;
-    sum = hn::Add(sum, hn::PromoteTo(d, hn::LowerHalf(half, part)));
-    return hn::Add(sum, hn::PromoteTo(d, hn::UpperHalf(half, part)));
-}
-
-/// Σd², Σd and Σwd of d = v − w, in the lanes of float64 vectors.
-class Sums {
-public:
-    // Written out: GCC compiles implicit constructors for the base target.
-    Sums()
-        : d2_(hn::Zero(F32())), d_(d2_), wd_(d2_), total_d2_(hn::Zero(F64())), total_d_(total_d2_),
-          total_wd_(total_d2_) {}
-
-    void add(VF w, VF v) {
-        const VF d = hn::Sub(v, w);
-        d2_ = hn::MulAdd(d, d, d2_);
-        d_ = hn::Add(d_, d);
-        wd_ = hn::MulAdd(w, d, wd_);
-    }
-
-    /// Move the float32 parts to float64.
-    void widen_squares() {
-        total_d2_ = add_to(total_d2_, d2_);
-        d2_ = hn::Zero(F32());
-    }
-    void widen_rest() {
-        total_d_ = add_to(total_d_, d_);
-        total_wd_ = add_to(total_wd_, wd_);
-        d_ = wd_ = hn::Zero(F32());
-    }
-
-    void finish(ErrorSums& sums) const {
-        const double d2 = total(total_d2_);
-        sums.sum_d2 += d2;
-        sums.sum_d += total(total_d_);
-        sums.sum_v2 += 2 * total(total_wd_) + d2;
-    }
-
-private:
-    static double total(VD lanes) { return hn::GetLane(hn::SumOfLanes(F64(), lanes)); }
-
-    VF d2_, d_, wd_;
-    VD total_d2_, total_d_, total_wd_;
-};
-
-using U64 = hn::Repartition<std::uint64_t, F32>;
-
-/// Counts ranks: in sixteen 4-bit fields of each 64-bit lane, emptied into 8-bit fields before they overflow, and
-/// those into counters.
-class Usage {
-public:
-    Usage() : fields_(hn::Zero(U64())), even_(fields_), odd_(fields_) {}
-
-    void add(VI rank) {
-        const U64 u;
-        const auto bits = hn::ShiftLeft<2>(hn::BitCast(u, rank));
-        const auto one = hn::Set(u, 1);
-        fields_ = hn::Add(fields_, hn::Shl(one, hn::And(bits, hn::Set(u, 63))));
-        fields_ = hn::Add(fields_, hn::Shl(one, hn::ShiftRight<32>(bits)));
-        if (++vectors_ % 7 == 0)
-            empty();
-    }
-
-    void finish(const CellTable& table, std::uint64_t* usage) {
-        empty();
-        flush();
-        for (std::size_t rank = 0; rank < 16; ++rank)
-            usage[table.code[rank]] += counts_[rank];
-    }
-
-private:
-    using Fields = hn::Vec<U64>;
-
-    void empty() {
-        const auto low = hn::Set(U64(), 0x0F0F0F0F0F0F0F0FU);
-        even_ = hn::Add(even_, hn::And(fields_, low));
-        odd_ = hn::Add(odd_, hn::And(hn::ShiftRight<4>(fields_), low));
-        fields_ = hn::Zero(U64());
-        if (++emptied_ == 18)
-            flush();
-    }
-
-    void flush() {
-        HWY_ALIGN std::uint64_t lanes[hn::MaxLanes(U64())];
-        for (std::size_t parity = 0; parity < 2; ++parity) {
-            hn::Store(parity == 0 ? even_ : odd_, U64(), lanes);
-            for (const std::uint64_t lane : lanes)
-                for (std::size_t byte = 0; byte < 8; ++byte)
-                    counts_[2 * byte + parity] += lane >> (8 * byte) & 255;
-        }
-        even_ = odd_ = hn::Zero(U64());
-        emptied_ = 0;
-    }
-
-    Fields fields_, even_, odd_;
-    unsigned vectors_ = 0, emptied_ = 0;
-    std::array<std::uint64_t, 16> counts_{};
-};
-
 /// Encoder and decoder of one codebook for a vector of weights.
 template <bool of_magnitude>
 class Codec {
@@ -291,14 +144,15 @@ public:
         : threshold_(table.threshold.data()), rank_(reinterpret_cast<const float*>(table.rank.data())),
           level_(table.level.data()) {}
 
-    /// The rank of each weight's code; `scale` is 1/absmax.
-    VI encode(VF w, VF scale) const {
+    /// The rank of each weight's code; `scale` is 1/absmax, `cells` fifteen times that.
+    VI encode(VF w, VF scale, VF cells) const {
         const F32 f;
         const I32 i;
         const VF x = hn::Mul(w, scale);
         const VF axis = of_magnitude ? hn::Abs(x) : x;
-        // Adding 1.5·2²³ leaves the nearest integer in the low bits of the float.
-        const VI cell = hn::BitCast(i, hn::MulAdd(axis, hn::Set(f, 15.0F), hn::Set(f, 12582912.0F)));
+        // Adding 1.5·2²³ leaves the nearest integer in the low bits of the float. The weight itself is multiplied, so
+        // that the cell need not wait for x.
+        const VI cell = hn::BitCast(i, hn::MulAdd(of_magnitude ? hn::Abs(w) : w, cells, hn::Set(f, 12582912.0F)));
         const VI below = hn::BitCast(i, rank_(cell));
         const auto above = hn::Gt(axis, threshold_(cell));
 #if HWY_TARGET <= HWY_AVX3
@@ -326,11 +180,12 @@ template <bool of_magnitude>
 float largest_error(const Codec<of_magnitude>& codec, const std::uint16_t* weights, std::size_t block, VF scale,
                     const Table16& decoder) {
     const F32 f;
+    const VF cells = hn::Mul(scale, hn::Set(f, 15.0F));
     VF largest = hn::Zero(f);
     for (std::size_t i = 0; i < block; i += 2 * hn::Lanes(f)) {
         const Pair pair = load_pair(weights + i);
         for (const VF w : {pair.even, pair.odd})
-            largest = hn::Max(largest, hn::Abs(hn::Sub(decoder(codec.encode(w, scale)), w)));
+            largest = hn::Max(largest, hn::Abs(hn::Sub(decoder(codec.encode(w, scale, cells)), w)));
     }
     return hn::GetLane(hn::MaxOfLanes(f, largest));
 }
@@ -339,7 +194,7 @@ inline constexpr std::size_t group = 16;
 
 /// Sixteen blocks, or fewer at the end and before one that is not finite.
 struct Group {
-    std::array<float, group> absmax, reciprocal, decoded_with;
+    std::array<float, group> absmax, reciprocal, cells, decoded_with;
     std::size_t blocks = 0;
 };
 
@@ -365,7 +220,9 @@ void finish_scales(Group& g, std::size_t blocks, const float* decode_absmax) {
         g.absmax[i] = g.decoded_with[i] = 0;
     for (std::size_t i = 0; i < group; i += hn::Lanes(f)) {
         const VF least = hn::Max(hn::LoadU(f, &g.absmax[i]), hn::Set(f, 1e-38F));
-        hn::StoreU(hn::Div(hn::Set(f, 1.0F), least), f, &g.reciprocal[i]);
+        const VF reciprocal = hn::Div(hn::Set(f, 1.0F), least);
+        hn::StoreU(reciprocal, f, &g.reciprocal[i]);
+        hn::StoreU(hn::Mul(reciprocal, hn::Set(f, 15.0F)), f, &g.cells[i]);
     }
 }
 
@@ -399,30 +256,36 @@ std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::
     const std::size_t block = fixed != 0 ? fixed : any_block;
     const Codec<of_magnitude> codec(table);
     Sums totals;
-    Usage counted;
-    Group g, next;
-    std::size_t blocks = std::min(group, count / block);
-    for (std::size_t b = 0; b < blocks; ++b)
-        next.absmax[b] = read_absmax(weights + b * block, block);
+    NibbleCounts counted;
+    // Three groups at a time: one is quantized, the scales of the next are ready before, the absmax of the one after it
+    // is found among the codes: nothing waits for what it needs.
+    Group groups[3];
+    std::size_t blocks[3] = {std::min(group, count / block), 0, 0};
+    blocks[1] = std::min(group, count / block - blocks[0]);
+    for (std::size_t b = 0; b < blocks[0] + blocks[1]; ++b)
+        groups[b / group].absmax[b % group] = read_absmax(weights + b * block, block);
+    finish_scales(groups[0], blocks[0], decode_absmax);
     std::size_t done = 0, since_widen = 0;
-    while (done + block <= count) {
-        g = next;
-        finish_scales(g, blocks, decode_absmax == nullptr ? nullptr : decode_absmax + done / block);
-        const std::size_t next_blocks = std::min(group, (count - done) / block - blocks);
+    for (std::size_t turn = 0; done + block <= count; ++turn) {
+        const std::size_t now = turn % 3, soon = (turn + 1) % 3, later = (turn + 2) % 3;
+        const Group& g = groups[now];
+        finish_scales(groups[soon], blocks[soon],
+                      decode_absmax == nullptr ? nullptr : decode_absmax + done / block + blocks[now]);
+        blocks[later] = std::min(group, (count - done) / block - blocks[now] - blocks[soon]);
         for (std::size_t b = 0; b < g.blocks; ++b) {
             const std::uint16_t* start = weights + done + b * block;
-            // The next group's absmax among this one's codes: the one waits where the other computes.
-            if (b < next_blocks)
-                next.absmax[b] = read_absmax(start + group * block, block);
-            const VF scale = hn::Set(f, g.reciprocal[b]);
+            if (b < blocks[later])
+                groups[later].absmax[b] = read_absmax(start + 2 * group * block, block);
+            const VF scale = hn::Set(f, g.reciprocal[b]), cells = hn::Set(f, g.cells[b]);
             const Table16 decoder = codec.decoder(hn::Set(f, g.decoded_with[b]));
             const auto take = [&](std::size_t i) HWY_ATTR {
                 const Pair pair = load_pair(start + i);
-                for (const VF w : {pair.even, pair.odd}) {
-                    const VI rank = codec.encode(w, scale);
-                    totals.add(w, decoder(rank));
-                    if constexpr (count_usage)
-                        counted.add(rank);
+                const VI even = codec.encode(pair.even, scale, cells), odd = codec.encode(pair.odd, scale, cells);
+                totals.add(pair.even, decoder(even), 0);
+                totals.add(pair.odd, decoder(odd), 1);
+                if constexpr (count_usage) {
+                    counted.add(even);
+                    counted.add(odd);
                 }
             };
             constexpr std::size_t at_once = 2 * hn::MaxLanes(F32());
@@ -445,15 +308,15 @@ std::size_t evaluate(const CellTable& table, const std::uint16_t* weights, std::
         }
         find_max_error(codec, weights + done, done, block, g, max_error);
         done += g.blocks * block;
-        if (g.blocks < blocks)
+        if (g.blocks < blocks[now])
             break;
-        blocks = next_blocks;
     }
     totals.widen_squares();
     totals.widen_rest();
     totals.finish(sums);
     if constexpr (count_usage)
-        counted.finish(table, usage);
+        for (std::size_t rank = 0; rank < 16; ++rank)
+            usage[table.code[rank]] += counted.counts()[rank];
     return done;
 }
 
@@ -504,7 +367,7 @@ CellTable make_table(const Axis& axis) {
     CellTable table{};
     table.of_magnitude = axis.of_magnitude;
     for (int cell = axis.of_magnitude ? 0 : -15; cell <= 15; ++cell) {
-        // A little wider than the cell, because x·15 is rounded before it is made an integer.
+        // A little wider than the cell, because the scale and its product are rounded before it is made an integer.
         const double low = (cell - 0.5) / 15 - 1e-6, high = (cell + 0.5) / 15 + 1e-6;
         const auto first = std::lower_bound(axis.thresholds.begin(), axis.thresholds.end(), low);
         const auto at = static_cast<std::size_t>(cell) % cells;
