@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -15,6 +16,9 @@ double measure_read_gbps(int threads, JobControl& job);
 
 /// 128 Mi normal weights (std 0.02) as bf16, the same on every machine.
 std::vector<std::uint16_t> make_bench_weights();
+
+/// An importance matrix's value for each of `columns` columns: log-normal, the same on every machine.
+std::vector<float> make_bench_importance(std::size_t columns);
 
 /// Makes the compiler believe that a result is used.
 inline void keep_result(double value) {
