@@ -72,42 +72,53 @@ __global__ void __launch_bounds__(block_threads)
         weights[index] = from(stored, index);
 }
 
+/// Calls use(how a weight of the type is read), or says that there is no way.
+template <class Use>
+bool with_source(DType dtype, bool byte_swapped, Use use) {
+    switch (dtype) {
+    case DType::f64:
+        return use(FromF64{byte_swapped}), true;
+    case DType::f32:
+        return use(FromF32{byte_swapped}), true;
+    case DType::f16:
+        return use(FromF16{byte_swapped}), true;
+    case DType::bf16:
+        return use(FromBf16{byte_swapped}), true;
+    case DType::f8_e4m3:
+        return use(FromFp8<E4M3>()), true;
+    case DType::f8_e5m2:
+        return use(FromFp8<E5M2>()), true;
+    case DType::q4_0:
+        return use(FromGgml<Q4_0Codec>()), true;
+    case DType::q4_1:
+        return use(FromGgml<Q4_1Codec>()), true;
+    case DType::q5_0:
+        return use(FromGgml<Q5_0Codec>()), true;
+    case DType::q5_1:
+        return use(FromGgml<Q5_1Codec>()), true;
+    case DType::q8_0:
+        return use(FromGgml<Q8_0Codec>()), true;
+    default:
+        return false;
+    }
+}
+
 } // namespace
+
+bool can_convert(DType dtype) {
+    return with_source(dtype, false, [](auto) {});
+}
 
 void convert_to_f32(DType dtype, bool byte_swapped, const void* stored, std::uint64_t count, float* weights,
                     cudaStream_t stream) {
-    const auto convert = [&](auto from) {
+    const bool converted = with_source(dtype, byte_swapped, [&](auto from) {
         const auto blocks = static_cast<unsigned>((count + block_threads - 1) / block_threads);
         convert_kernel<<<blocks, block_threads, 0, stream>>>(static_cast<const unsigned char*>(stored), count, weights,
                                                              from);
         QS_CUDA_CHECK(cudaGetLastError());
-    };
-    switch (dtype) {
-    case DType::f64:
-        return convert(FromF64{byte_swapped});
-    case DType::f32:
-        return convert(FromF32{byte_swapped});
-    case DType::f16:
-        return convert(FromF16{byte_swapped});
-    case DType::bf16:
-        return convert(FromBf16{byte_swapped});
-    case DType::f8_e4m3:
-        return convert(FromFp8<E4M3>());
-    case DType::f8_e5m2:
-        return convert(FromFp8<E5M2>());
-    case DType::q4_0:
-        return convert(FromGgml<Q4_0Codec>());
-    case DType::q4_1:
-        return convert(FromGgml<Q4_1Codec>());
-    case DType::q5_0:
-        return convert(FromGgml<Q5_0Codec>());
-    case DType::q5_1:
-        return convert(FromGgml<Q5_1Codec>());
-    case DType::q8_0:
-        return convert(FromGgml<Q8_0Codec>());
-    default:
-        throw Error("data type " + std::string(to_string(dtype)), "does not hold floating-point weights");
-    }
+    });
+    if (!converted)
+        throw Error("data type " + std::string(to_string(dtype)), "is not read on the GPU");
 }
 
 } // namespace qs::cuda

@@ -4,15 +4,10 @@
 #include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstddef>
-#include <memory>
 #include <new>
-#include <numbers>
-#include <utility>
 
-#include "core/base/half.h"
+#include "core/device/bench.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/device/bandwidth.cpp"
@@ -77,7 +72,7 @@ double measure_read_gbps(int threads, JobControl& job) {
     tbb::task_arena arena(threads);
     double best = 0;
     for (const std::size_t ahead : {std::size_t{0}, std::size_t{2048}}) {
-        const double seconds = best_seconds(job, [&] {
+        const double seconds = best_seconds(job, 0.3, [&] {
             arena.execute([&] {
                 tbb::parallel_for(
                     std::size_t{0}, parts,
@@ -91,48 +86,6 @@ double measure_read_gbps(int threads, JobControl& job) {
         best = std::max(best, 1e-9 * static_cast<double>(part * parts) / seconds);
     }
     return best;
-}
-
-namespace {
-
-/// Standard normal values: Box–Muller over a 64-bit linear congruential sequence (Knuth's MMIX constants).
-class Normal {
-public:
-    std::pair<double, double> next_two() {
-        const double radius = std::sqrt(-2 * std::log(1 - uniform())), angle = 2 * std::numbers::pi * uniform();
-        return {radius * std::cos(angle), radius * std::sin(angle)};
-    }
-
-private:
-    double uniform() {
-        state_ = state_ * 6364136223846793005U + 1442695040888963407U;
-        return static_cast<double>(state_ >> 11) * 0x1p-53;
-    }
-    std::uint64_t state_ = 1;
-};
-
-} // namespace
-
-std::vector<std::uint16_t> make_bench_weights() {
-    constexpr std::size_t count = std::size_t{128} << 20, distinct = std::size_t{4} << 20;
-    std::vector<std::uint16_t> weights(count);
-    Normal normal;
-    for (std::size_t i = 0; i < distinct; i += 2) {
-        const auto [first, second] = normal.next_two();
-        weights[i] = float_to_bf16(static_cast<float>(0.02 * first));
-        weights[i + 1] = float_to_bf16(static_cast<float>(0.02 * second));
-    }
-    for (std::size_t i = distinct; i < count; i += distinct)
-        std::copy_n(weights.begin(), distinct, weights.begin() + static_cast<std::ptrdiff_t>(i));
-    return weights;
-}
-
-std::vector<float> make_bench_importance(std::size_t columns) {
-    Normal normal;
-    std::vector<float> importance(columns);
-    for (float& value : importance)
-        value = static_cast<float>(std::exp(normal.next_two().first));
-    return importance;
 }
 
 } // namespace qs

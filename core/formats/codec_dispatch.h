@@ -140,4 +140,14 @@ auto with_codec(const FormatSpec& spec, Use&& use) {
     return with_floating_codec(spec, use);
 }
 
+/// Whether with_codec() takes the spec; asked of itself, so that the two cannot differ.
+inline bool has_block_codec(const FormatSpec& spec) {
+    try {
+        with_codec(spec, [](const auto&) {});
+        return true;
+    } catch (const Error&) {
+        return false;
+    }
+}
+
 } // namespace qs

@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "core/base/error.h"
-#include "core/device/bandwidth.h"
+#include "core/device/bench.h"
 #include "core/formats/registry.h"
 
 // ggml's own quantizers and ours beside each other: the same float32 matrix in the same process, turn by turn, medians.
