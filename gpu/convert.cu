@@ -78,15 +78,17 @@ __global__ void __launch_bounds__(block_threads)
     Codec::decode(bytes, weights + index * Codec::block);
 }
 
-} // namespace
+unsigned blocks_for(std::uint64_t threads) {
+    return static_cast<unsigned>((threads + block_threads - 1) / block_threads);
+}
 
-void convert_to_f32(DType dtype, bool byte_swapped, const void* stored, std::uint64_t count, float* weights,
-                    cudaStream_t stream) {
+/// Launches a kernel that reads a type of single weights, and says whether it is one.
+bool convert_weights(DType dtype, bool byte_swapped, const unsigned char* stored, std::uint64_t count, float* weights,
+                     cudaStream_t stream) {
     const auto convert = [&](auto from) {
-        const auto blocks = static_cast<unsigned>((count + block_threads - 1) / block_threads);
-        convert_kernel<<<blocks, block_threads, 0, stream>>>(static_cast<const unsigned char*>(stored), count, weights,
-                                                             from);
+        convert_kernel<<<blocks_for(count), block_threads, 0, stream>>>(stored, count, weights, from);
         QS_CUDA_CHECK(cudaGetLastError());
+        return true;
     };
     switch (dtype) {
     case DType::f64:
@@ -102,14 +104,26 @@ void convert_to_f32(DType dtype, bool byte_swapped, const void* stored, std::uin
     case DType::f8_e5m2:
         return convert(FromFp8<E5M2>());
     default:
-        return with_stored_codec(dtype, [&]<class Codec>(const Codec&) {
-            const std::uint64_t blocks_of_weights = count / Codec::block;
-            const auto blocks = static_cast<unsigned>((blocks_of_weights + block_threads - 1) / block_threads);
-            decode_kernel<Codec><<<blocks, block_threads, 0, stream>>>(static_cast<const unsigned char*>(stored),
-                                                                       blocks_of_weights, byte_swapped, weights);
-            QS_CUDA_CHECK(cudaGetLastError());
-        });
+        return false;
     }
+}
+
+} // namespace
+
+bool can_convert(DType dtype) {
+    return block_layout(dtype).elements == 1 || has_stored_codec(dtype);
+}
+
+void convert_to_f32(DType dtype, bool byte_swapped, const void* stored, std::uint64_t count, float* weights,
+                    cudaStream_t stream) {
+    const auto* bytes = static_cast<const unsigned char*>(stored);
+    if (convert_weights(dtype, byte_swapped, bytes, count, weights, stream))
+        return;
+    with_stored_codec(dtype, [&]<class Codec>(const Codec&) {
+        const std::uint64_t blocks = count / Codec::block;
+        decode_kernel<Codec><<<blocks_for(blocks), block_threads, 0, stream>>>(bytes, blocks, byte_swapped, weights);
+        QS_CUDA_CHECK(cudaGetLastError());
+    });
 }
 
 } // namespace qs::cuda

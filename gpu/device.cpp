@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/analysis/statistics.h"
-#include "core/device/bandwidth.h"
+#include "core/device/bench.h"
 #include "core/device/tiles.h"
 #include "gpu/cuda.h"
 #include "gpu/feed.h"
@@ -300,13 +300,34 @@ double best_device_seconds(cudaStream_t stream, JobControl& job, Body body) {
     return best;
 }
 
-const std::vector<std::uint16_t>& bench_weights() {
-    static const std::vector<std::uint16_t> weights = make_bench_weights();
-    return weights;
-}
+/// The specs of a call, parted by who can do them; effective ones decide.
+class Parted {
+public:
+    Parted(const TensorView& tensor, std::span<const FormatSpec> specs) {
+        for (const FormatSpec& spec : specs) {
+            const bool here = has_kernels(effective_spec(spec, tensor.shape), tensor.importance);
+            on_gpu_.push_back(here);
+            (here ? gpu : cpu).push_back(spec);
+        }
+    }
 
-constexpr std::uint64_t bench_columns = 4096;
+    std::vector<FormatSpec> gpu, cpu;
 
+    /// Results of both in the order of the specs.
+    template <class Result>
+    std::vector<Result> merged(std::vector<Result> of_gpu, std::vector<Result> of_cpu) const {
+        std::vector<Result> all;
+        auto next_gpu = of_gpu.begin(), next_cpu = of_cpu.begin();
+        for (const bool here : on_gpu_)
+            all.push_back(std::move(here ? *next_gpu++ : *next_cpu++));
+        return all;
+    }
+
+private:
+    std::vector<bool> on_gpu_;
+};
+
+/// Formats without kernels, those given importance, and tensors that the GPU cannot read are left to the CPU.
 class CudaDevice final : public Device {
 public:
     explicit CudaDevice(int ordinal, const DeviceInfo& info) : ordinal_(ordinal), info_(info) {}
@@ -314,7 +335,19 @@ public:
     DeviceInfo info() const override { return info_; }
 
     TensorReport analyze(const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job) override {
-        return run([&](Workspace& work) { return TensorAnalysis(work, tensor, specs, job).run(); });
+        const Parted parted(tensor, specs);
+        if (!reads(tensor) || (parted.gpu.empty() && !specs.empty()))
+            return cpu_->analyze(tensor, specs, job);
+        const auto here = [&](JobControl& its_job) {
+            return run([&](Workspace& work) { return TensorAnalysis(work, tensor, parted.gpu, its_job).run(); });
+        };
+        if (parted.cpu.empty())
+            return here(job);
+        // The progress is that of the slower one.
+        JobControl part(&job);
+        TensorReport report = here(part);
+        report.results = parted.merged(std::move(report.results), cpu_->analyze(tensor, parted.cpu, job).results);
+        return report;
     }
 
     HistogramSet histogram(const TensorView& tensor, std::span<const FormatSpec> specs, double low, double high,
@@ -323,13 +356,23 @@ public:
             throw Error("histogram", "needs at least one bin and a range that is not empty");
         if (bins > max_bins)
             throw Error("histogram", "has more than " + std::to_string(max_bins) + " bins", "ask for fewer bins");
-        return run([&](Workspace& work) {
-            return make_histogram(work, tensor, specs, low, high, static_cast<unsigned>(bins), job);
+        const Parted parted(tensor, specs);
+        if (!reads(tensor) || (parted.gpu.empty() && !specs.empty()))
+            return cpu_->histogram(tensor, specs, low, high, bins, job);
+        HistogramSet set = run([&](Workspace& work) {
+            return make_histogram(work, tensor, parted.gpu, low, high, static_cast<unsigned>(bins), job);
         });
+        if (!parted.cpu.empty())
+            set.reconstructions =
+                parted.merged(std::move(set.reconstructions),
+                              cpu_->histogram(tensor, parted.cpu, low, high, bins, job).reconstructions);
+        return set;
     }
 
-    double quantize(const float* weights, const TensorShape& shape, const FormatSpec& spec, std::uint16_t* codes,
-                    float* decoded, JobControl& job) override {
+    double quantize(const float* weights, const TensorShape& shape, const FormatSpec& spec, const float* importance,
+                    std::uint16_t* codes, float* decoded, JobControl& job) override {
+        if (!has_kernels(spec, importance))
+            return cpu_->quantize(weights, shape, spec, importance, codes, decoded, job);
         return run([&](Workspace& work) { return quantize_matrix(work, weights, shape, spec, codes, decoded, job); });
     }
 
@@ -343,15 +386,17 @@ public:
         });
     }
 
-    BenchResult bench(const FormatSpec& spec, const std::string& operation, int threads, JobControl& job) override {
-        if (operation != "encode" && operation != "encode+error")
-            throw Error("bench", "there is no operation '" + operation + "'", "use encode or encode+error");
+    BenchResult bench(std::span<const FormatSpec> specs, const std::string& operation, int threads,
+                      JobControl& job) override {
+        BenchResult result = unmeasured_bench(specs, operation, threads);
+        if (!std::all_of(specs.begin(), specs.end(), [](const auto& spec) { return has_kernels(spec, nullptr); }))
+            result.skipped = "has no kernels: runs on the CPU";
+        else if (operation == "decode")
+            result.skipped = "not measured on CUDA";
+        if (!result.skipped.empty())
+            return result;
         const bool with_error = operation == "encode+error";
-        const double seconds = run([&](Workspace& work) { return bench_seconds(work, spec, with_error, job); });
-        BenchResult result;
-        result.format = spec.text();
-        result.operation = operation;
-        result.threads = threads;
+        const double seconds = run([&](Workspace& work) { return bench_seconds(work, specs, with_error, job); });
         result.weights_per_second = static_cast<double>(bench_weights().size()) / seconds;
         result.input_gbps = 2e-9 * result.weights_per_second;
         return result;
@@ -371,12 +416,12 @@ private:
         return body(*work_);
     }
 
+    static bool reads(const TensorView& tensor) { return can_convert(tensor.dtype); }
+
     /// Scales, where they need a look at whole rows or the tensor, are part of what is timed.
-    static double bench_seconds(Workspace& work, const FormatSpec& spec, bool with_error, JobControl& job) {
+    static double bench_seconds(Workspace& work, std::span<const FormatSpec> specs, bool with_error, JobControl& job) {
         const auto& weights = bench_weights();
-        const TensorShape shape{weights.size() / bench_columns, bench_columns};
-        const Runs runs = work.make_runs(shape, std::span(&spec, 1));
-        FormatRun& run = *runs[0];
+        const Runs runs = work.make_runs({weights.size() / bench_columns, bench_columns}, specs);
         auto* data = work.scratch.take().reserve_for<std::uint16_t>(weights.size());
         QS_CUDA_CHECK(cudaMemcpyAsync(data, weights.data(), weights.size() * sizeof(std::uint16_t),
                                       cudaMemcpyHostToDevice, work.compute));
@@ -384,17 +429,20 @@ private:
         const ErrorTarget target{work.zeroed<ErrorSums>(units_in(weights.size())), nullptr};
         auto* codes = work.scratch.take().reserve_for<std::uint16_t>(weights.size());
         return best_device_seconds(work.compute, job, [&] {
-            if (run.needs_scan()) {
-                run.scan(piece, work.compute);
-                run.finish_scan(work.compute);
+            for (const auto& run : runs) {
+                if (run->needs_scan()) {
+                    run->scan(piece, work.compute);
+                    run->finish_scan(work.compute);
+                }
+                if (with_error)
+                    run->evaluate(piece, target, work.compute);
+                else
+                    run->quantize(piece, codes, nullptr, work.compute);
             }
-            if (with_error)
-                run.evaluate(piece, target, work.compute);
-            else
-                run.quantize(piece, codes, nullptr, work.compute);
         });
     }
 
+    std::unique_ptr<Device> cpu_ = make_cpu_device();
     int ordinal_;
     DeviceInfo info_;
     std::mutex mutex_;

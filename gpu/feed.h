@@ -90,6 +90,9 @@ NativeType native_type(DType dtype, bool byte_swapped);
 /// Bytes of one weight.
 std::size_t size_of(NativeType type);
 
+/// Whether convert_to_f32() takes the type.
+bool can_convert(DType dtype);
+
 /// Enqueues the conversion of `count` stored weights to f32; block types begin with a whole block.
 void convert_to_f32(DType dtype, bool byte_swapped, const void* stored, std::uint64_t count, float* weights,
                     cudaStream_t stream);

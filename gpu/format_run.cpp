@@ -6,6 +6,11 @@
 
 namespace qs::cuda {
 
+bool has_kernels(const FormatSpec& spec, const float* importance) {
+    const bool weighted = importance != nullptr && format(spec.id).importance != Importance::unused;
+    return !weighted && has_block_codec(spec);
+}
+
 std::unique_ptr<FormatRun> make_run(const FormatSpec& spec, const TensorShape& shape, Scratch& scratch) {
     return with_codec(spec, [&](const auto& codec) {
         return make_codec_run(codec, RunContext{shape, bind_codec(spec, shape), scratch});

@@ -54,6 +54,9 @@ public:
     virtual double stored_bits() const = 0;
 };
 
+/// Whether the format has kernels for a matrix with this importance (null: none).
+bool has_kernels(const FormatSpec& spec, const float* importance);
+
 /// Binds a format, effective for `shape`, to a tensor. `scratch` must outlive the run. Throws Error for a format that
 /// has no kernels.
 std::unique_ptr<FormatRun> make_run(const FormatSpec& spec, const TensorShape& shape, Scratch& scratch);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <mutex>
 #include <set>
 
@@ -15,6 +16,7 @@ namespace {
 struct Options {
     std::string formats;
     DeviceOptions device;
+    bool fused = false;
     bool json = false;
 };
 
@@ -23,6 +25,9 @@ struct Bench {
     double read_gbps = 0;
     std::vector<BenchResult> results;
 };
+
+/// Measured in one pass unless formats are named.
+constexpr const char* fused_by_default = "nf4,fp4,int8,q8_0,q4_0";
 
 std::vector<FormatSpec> all_formats() {
     std::vector<FormatSpec> specs;
@@ -53,22 +58,49 @@ private:
     std::string text_;
 };
 
+/// One row to measure.
+struct Measurement {
+    std::vector<FormatSpec> specs;
+    std::string operation;
+    int threads;
+};
+
+std::vector<Measurement> measurements(const Options& options, const std::set<int>& counts) {
+    const bool named = !options.formats.empty();
+    const auto specs = named ? parse_formats_option("--formats", options.formats) : all_formats();
+    std::vector<Measurement> list;
+    const auto add = [&](const std::vector<FormatSpec>& together, const char* operation) {
+        for (const int threads : counts)
+            list.push_back({together, operation, threads});
+    };
+    if (!options.fused)
+        for (const FormatSpec& spec : specs)
+            for (const char* operation : {"encode", "decode", "encode+error"})
+                add({spec}, operation);
+    if (options.fused || !named)
+        add(named ? specs : parse_specs(fused_by_default), "encode+error");
+    return list;
+}
+
 Bench run(const Options& options) {
-    const auto specs = options.formats.empty() ? all_formats() : parse_formats_option("--formats", options.formats);
     const auto device = options.device.make();
     Bench bench{device->info(), 0, {}};
     const std::set<int> counts = thread_counts(bench.device);
+    const auto list = measurements(options, counts);
     Doing doing;
     RunningJob running([&doing] { return doing.get(); });
-    doing.set("measuring the read bandwidth");
-    bench.read_gbps = device->measure_read_gbps(*counts.rbegin(), running.job);
-    for (const FormatSpec& spec : specs)
-        for (const char* operation : {"encode", "encode+error"})
-            for (const int threads : counts) {
-                doing.set(fmt::format("measuring {} {}, {} of {}", spec.text(), operation, bench.results.size() + 1,
-                                      specs.size() * 2 * counts.size()));
-                bench.results.push_back(device->bench(spec, operation, threads, running.job));
-            }
+    const auto measure_reading = [&] {
+        doing.set("measuring the read bandwidth");
+        bench.read_gbps = std::max(bench.read_gbps, device->measure_read_gbps(*counts.rbegin(), running.job));
+    };
+    // Before and after, because neighbours of the machine come and go.
+    measure_reading();
+    for (const Measurement& next : list) {
+        doing.set(fmt::format("measuring {} {}, {} of {}", next.specs[0].text(), next.operation,
+                              bench.results.size() + 1, list.size()));
+        bench.results.push_back(device->bench(next.specs, next.operation, next.threads, running.job));
+    }
+    measure_reading();
     return bench;
 }
 
@@ -76,22 +108,35 @@ Json document(const Bench& bench) {
     Json json{{"device", bench.device.id},
               {"device_name", bench.device.name},
               {"read_gbps", json_number(bench.read_gbps)},
-              {"results", Json::array()}};
-    for (const BenchResult& result : bench.results)
-        json["results"].push_back({{"format", result.format},
-                                   {"operation", result.operation},
-                                   {"threads", result.threads},
-                                   {"weights_per_second", json_number(result.weights_per_second)},
-                                   {"input_gbps", json_number(result.input_gbps)},
-                                   {"fraction_of_read", json_number(result.input_gbps / bench.read_gbps)}});
+              {"results", Json::array()},
+              {"skipped", Json::array()}};
+    for (const BenchResult& result : bench.results) {
+        Json row{{"format", result.format}, {"operation", result.operation}, {"threads", result.threads}};
+        if (!result.skipped.empty()) {
+            row["reason"] = result.skipped;
+            json["skipped"].push_back(std::move(row));
+            continue;
+        }
+        row["weights_per_second"] = json_number(result.weights_per_second);
+        row["input_gbps"] = json_number(result.input_gbps);
+        row["fraction_of_read"] = json_number(result.input_gbps / bench.read_gbps);
+        json["results"].push_back(std::move(row));
+    }
     return json;
 }
 
 std::string text(const Bench& bench) {
-    Table table({{"format"}, {"operation"}, {"threads", true}, {"weights/s", true}, {"GB/s", true}, {"of read", true}});
-    for (const BenchResult& result : bench.results)
-        table.add({result.format, result.operation, std::to_string(result.threads), si(result.weights_per_second),
-                   fixed(result.input_gbps, 2), fixed(100 * result.input_gbps / bench.read_gbps, 1) + " %"});
+    Table table(
+        {{"format"}, {"operation"}, {"threads", true}, {"weights/s", true}, {"GB/s", true}, {"of read", true}, {""}});
+    for (const BenchResult& result : bench.results) {
+        std::vector<std::string> row{result.format, result.operation, std::to_string(result.threads)};
+        if (result.skipped.empty())
+            row.insert(row.end(), {si(result.weights_per_second), fixed(result.input_gbps, 2),
+                                   fixed(100 * result.input_gbps / bench.read_gbps, 1) + " %", ""});
+        else
+            row.insert(row.end(), {"–", "–", "–", result.skipped});
+        table.add(std::move(row));
+    }
     return fmt::format("{}: memory is read at {:.2f} GB/s\n\n{}", bench.device.name, bench.read_gbps, table.text());
 }
 
@@ -103,6 +148,9 @@ void add_bench(CLI::App& app, Action& action) {
     options->device.add_device(*command);
     options->device.add_threads(*command);
     command->add_option("--formats", options->formats, "Formats to measure (default: all)")->type_name("LIST");
+    command->add_flag(
+        "--fused", options->fused,
+        fmt::format("Measure the formats (default: {}) in one pass over the weights, nothing else", fused_by_default));
     command->add_flag("--json", options->json, "Print one JSON document");
     command->callback([options, &action] {
         action = [options] {

@@ -3,14 +3,11 @@
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
-#include <bit>
-#include <cmath>
+#include <algorithm>
 #include <cstddef>
-#include <memory>
 #include <new>
-#include <numbers>
 
-#include "core/base/half.h"
+#include "core/device/bench.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/device/bandwidth.cpp"
@@ -75,7 +72,7 @@ double measure_read_gbps(int threads, JobControl& job) {
     tbb::task_arena arena(threads);
     double best = 0;
     for (const std::size_t ahead : {std::size_t{0}, std::size_t{2048}}) {
-        const double seconds = best_seconds(job, [&] {
+        const double seconds = best_seconds(job, 0.3, [&] {
             arena.execute([&] {
                 tbb::parallel_for(
                     std::size_t{0}, parts,
@@ -89,26 +86,6 @@ double measure_read_gbps(int threads, JobControl& job) {
         best = std::max(best, 1e-9 * static_cast<double>(part * parts) / seconds);
     }
     return best;
-}
-
-std::vector<std::uint16_t> make_bench_weights() {
-    constexpr std::size_t count = std::size_t{128} << 20, distinct = std::size_t{4} << 20;
-    std::vector<std::uint16_t> weights(count);
-    // Box–Muller over a 64-bit linear congruential sequence (Knuth's MMIX constants).
-    std::uint64_t state = 1;
-    const auto uniform = [&state] {
-        state = state * 6364136223846793005U + 1442695040888963407U;
-        return static_cast<double>(state >> 11) * 0x1p-53;
-    };
-    for (std::size_t i = 0; i < distinct; i += 2) {
-        const double radius = 0.02 * std::sqrt(-2 * std::log(1 - uniform()));
-        const double angle = 2 * std::numbers::pi * uniform();
-        weights[i] = float_to_bf16(static_cast<float>(radius * std::cos(angle)));
-        weights[i + 1] = float_to_bf16(static_cast<float>(radius * std::sin(angle)));
-    }
-    for (std::size_t i = distinct; i < count; i += distinct)
-        std::copy_n(weights.begin(), distinct, weights.begin() + static_cast<std::ptrdiff_t>(i));
-    return weights;
 }
 
 } // namespace qs

@@ -9,6 +9,7 @@
 
 #include "core/analysis/statistics.h"
 #include "core/device/bandwidth.h"
+#include "core/device/bench.h"
 #include "core/device/cpu_features.h"
 #include "core/device/device.h"
 #include "core/device/tiles.h"
@@ -424,7 +425,10 @@ public:
 
     double measure_read_gbps(int threads, JobControl& job) override { return qs::measure_read_gbps(threads, job); }
 
-    BenchResult bench(const FormatSpec& spec, const std::string& operation, int threads, JobControl& job) override;
+    BenchResult bench(std::span<const FormatSpec> specs, const std::string& operation, int threads,
+                      JobControl& job) override {
+        return bench_on_cpu(specs, operation, threads, job);
+    }
 
 private:
     static void scan_all(const TensorView& tensor, std::span<const std::unique_ptr<TensorCodec>> codecs,
@@ -481,63 +485,6 @@ private:
     int threads_;
     tbb::task_arena arena_;
 };
-
-/// The input of a benchmark: a bf16 matrix of normal weights, several times larger than the caches.
-const std::vector<std::uint16_t>& bench_weights() {
-    static const std::vector<std::uint16_t> weights = make_bench_weights();
-    return weights;
-}
-
-constexpr std::uint64_t bench_columns = 4096;
-
-BenchResult CpuDevice::bench(const FormatSpec& spec, const std::string& operation, int threads, JobControl& job) {
-    const auto& weights = bench_weights();
-    const TensorShape shape{weights.size() / bench_columns, bench_columns};
-    const TensorView view{DType::bf16, false,   reinterpret_cast<const std::byte*>(weights.data()),
-                          shape,       nullptr, nullptr};
-    if (operation != "encode" && operation != "encode+error")
-        throw Error("bench", "there is no operation '" + operation + "'", "use encode or encode+error");
-    const bool with_error = operation == "encode+error";
-    const auto codecs = bind_codecs(view, std::span(&spec, 1));
-    const TensorCodec& codec = *codecs[0];
-    tbb::task_arena arena(threads);
-    arena.execute([&] { scan_all(view, codecs, job); });
-
-    const auto pass = [&](std::size_t index) {
-        const Chunk chunk = chunk_of(index, shape.count());
-        ErrorSums sums;
-        if (with_error && codec.has_bf16_form()) {
-            std::vector<float> buffer;
-            evaluate_words(codec, view, chunk.begin, chunk.end, sums, nullptr, buffer);
-            return sums.sum_d2;
-        }
-        std::vector<std::uint16_t> codes;
-        for_each_tile(view, codecs, chunk.begin, chunk.end, tile_size, job, [&](const Tile& tile, std::uint64_t end) {
-            const std::uint64_t from = codec.next_cut(tile.begin), to = codec.next_cut(end);
-            const auto count = static_cast<std::size_t>(to - from);
-            if (with_error) {
-                codec.evaluate(tile.at(from), from, count, sums, nullptr);
-            } else {
-                codes.resize(count);
-                codec.quantize(tile.at(from), from, count, codes.data(), nullptr);
-            }
-        });
-        return sums.sum_d2;
-    };
-    const double seconds = best_seconds(job, [&] {
-        arena.execute([&] {
-            tbb::parallel_for(std::size_t{0}, chunks_in(shape.count()),
-                              [&](std::size_t index) { keep_result(pass(index)); });
-        });
-    });
-    BenchResult result;
-    result.format = spec.text();
-    result.operation = operation;
-    result.threads = threads;
-    result.weights_per_second = static_cast<double>(shape.count()) / seconds;
-    result.input_gbps = 2e-9 * result.weights_per_second;
-    return result;
-}
 
 } // namespace
 

@@ -53,11 +53,12 @@ struct HistogramSet {
 
 /// One throughput measurement of `bench`.
 struct BenchResult {
-    std::string format;    ///< spec text
-    std::string operation; ///< "encode", "decode", "encode+error"
+    std::string format;    ///< spec text, or several joined by commas
+    std::string operation; ///< "encode", "decode", "encode+error", "encode+error, fused"
     int threads = 0;
     double weights_per_second = 0;
-    double input_gbps = 0; ///< 10⁹ bytes of input read a second
+    double input_gbps = 0; ///< 10⁹ bytes read a second: of stored codes for decode, else of bf16 weights
+    std::string skipped;   ///< why nothing was measured, or empty
 };
 
 /// Does the arithmetic of the analysis, one tensor at a time. Results are the same on every device (codes identical,
@@ -86,8 +87,11 @@ public:
 
     /// Best read bandwidth of this device's memory in GB/s (10⁹ bytes), measured now with `threads` threads.
     virtual double measure_read_gbps(int threads, JobControl& job) = 0;
-    /// Throughput of one operation of one format on bf16 input far larger than the caches, measured now.
-    virtual BenchResult bench(const FormatSpec& spec, const std::string& operation, int threads, JobControl& job) = 0;
+    /// Throughput of one operation, measured now on input larger than the caches (less only where a format is too slow
+    /// for the memory to matter): `encode` from bf16 weights to stored bytes, `decode` from those to float32 in a small
+    /// buffer, `encode+error` from bf16 weights to error sums; the last of several formats in one pass over each tile.
+    virtual BenchResult bench(std::span<const FormatSpec> specs, const std::string& operation, int threads,
+                              JobControl& job) = 0;
 };
 
 /// The CPU, with at most `threads` threads (0: all).
@@ -107,6 +111,6 @@ struct CudaModule {
     std::vector<DeviceInfo> (*list)();
     std::unique_ptr<Device> (*make)(int ordinal);
 };
-inline constexpr int cuda_module_abi = 2;
+inline constexpr int cuda_module_abi = 3;
 
 } // namespace qs

@@ -197,4 +197,23 @@ auto with_codec(const FormatSpec& spec, Use&& use) {
     return with_floating_codec(spec, use);
 }
 
+/// Whether with_codec() takes the spec and with_stored_codec() the type; asked of themselves, so that they cannot
+/// differ.
+inline bool has_block_codec(const FormatSpec& spec) {
+    try {
+        with_codec(spec, [](const auto&) {});
+        return true;
+    } catch (const Error&) {
+        return false;
+    }
+}
+inline bool has_stored_codec(DType dtype) {
+    try {
+        with_stored_codec(dtype, [](const auto&) {});
+        return true;
+    } catch (const Error&) {
+        return false;
+    }
+}
+
 } // namespace qs

@@ -81,18 +81,17 @@ public:
     }
 
     std::size_t encoded_bytes(std::uint64_t begin, std::size_t count) const override {
-        return scopes_in(begin, count) * sizeof(Scale) + count * code_bytes;
+        return scopes_in(begin, count) * scale_bytes + count * code_bytes;
     }
 
     void encode(const float* weights, std::uint64_t begin, std::size_t count, std::byte* out) const override {
         std::byte* scales = out;
-        std::byte* codes = out + scopes_in(begin, count) * sizeof(Scale);
+        std::byte* codes = out + scopes_in(begin, count) * scale_bytes;
         for_each_scope(begin, count, [&](std::uint64_t scope, std::uint64_t from, std::size_t length) {
             const float* part = weights + (from - begin);
             const Scale scale = scale_of(scope, part, length);
-            if (kind_ != Scope::Kind::element)
-                std::memcpy(scales, &scale, sizeof scale);
-            scales += sizeof scale;
+            std::memcpy(scales, &scale, scale_bytes);
+            scales += scale_bytes;
             for (std::size_t i = 0; i < length; ++i) {
                 const auto code = static_cast<StoredCode>(codec_.encode(part[i], scale));
                 std::memcpy(codes + i * code_bytes, &code, code_bytes);
@@ -103,12 +102,11 @@ public:
 
     void decode(const std::byte* encoded, std::uint64_t begin, std::size_t count, float* out) const override {
         const std::byte* scales = encoded;
-        const std::byte* codes = encoded + scopes_in(begin, count) * sizeof(Scale);
+        const std::byte* codes = encoded + scopes_in(begin, count) * scale_bytes;
         for_each_scope(begin, count, [&](std::uint64_t, std::uint64_t from, std::size_t length) {
-            Scale scale{};
-            if (kind_ != Scope::Kind::element)
-                std::memcpy(&scale, scales, sizeof scale);
-            scales += sizeof scale;
+            Scale scale;
+            std::memcpy(&scale, scales, scale_bytes);
+            scales += scale_bytes;
             for (std::size_t i = 0; i < length; ++i) {
                 StoredCode code;
                 std::memcpy(&code, codes + i * code_bytes, code_bytes);
@@ -220,6 +218,7 @@ private:
         std::conditional_t<max_code_count<Codec> == 0, std::uint32_t,
                            std::conditional_t<(max_code_count<Codec> > 256), std::uint16_t, std::uint8_t>>;
     static constexpr std::size_t code_bytes = sizeof(StoredCode);
+    static constexpr std::size_t scale_bytes = std::is_empty_v<Scale> ? 0 : sizeof(Scale);
 
     std::size_t scopes_in(std::uint64_t begin, std::size_t count) const {
         std::size_t scopes = 0;

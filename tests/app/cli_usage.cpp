@@ -3,9 +3,11 @@
 
 #include <set>
 
+#include "core/formats/registry.h"
 #include "tests/app/cli_run.h"
 #include "tests/core/analysis/test_data.h"
 
+using namespace qs;
 using namespace qs::test;
 using nlohmann::json;
 
@@ -173,18 +175,35 @@ private slots:
     }
 
     void bench() {
-        const Outcome outcome = run_cli({"bench", "--device", "cpu", "--formats", "nf4", "--threads", "1", "--json"});
+        const Outcome outcome =
+            run_cli({"bench", "--device", "cpu", "--formats", "nf4,q4_0", "--threads", "1", "--json"});
         QVERIFY2(outcome.status == 0 && outcome.error.isEmpty(), outcome.error);
         const json document = outcome.json();
         const double read = document["read_gbps"];
-        QVERIFY(document["device"] == "cpu" && read > 0);
-        QVERIFY(!document["results"].empty());
+        QVERIFY(document["device"] == "cpu" && read > 0 && document["skipped"].empty());
+        QStringList measured;
         for (const json& result : document["results"]) {
-            QVERIFY(result["format"] == "nf4" && result["operation"].is_string() && result["threads"] == 1);
-            const double input = result["input_gbps"];
-            QVERIFY(close(input, 2e-9 * result["weights_per_second"].get<double>()));
+            const QString format = QString::fromStdString(result["format"]);
+            const QString operation = QString::fromStdString(result["operation"]);
+            measured << format + " " + operation;
+            QVERIFY(result["threads"] == 1);
+            const double input = result["input_gbps"], weights = result["weights_per_second"];
+            const auto codec = bind_codec(parse_spec(format.toStdString()), {2, 4096});
+            const double stored = static_cast<double>(codec->encoded_bytes(0, 8192)) / 8192;
+            QVERIFY(close(input, 1e-9 * (operation == "decode" ? stored : 2) * weights));
             QVERIFY(close(result["fraction_of_read"], input / read));
         }
+        QCOMPARE(measured, QStringList({"nf4 encode", "nf4 decode", "nf4 encode+error", "q4_0 encode", "q4_0 decode",
+                                        "q4_0 encode+error"}));
+    }
+
+    void bench_of_several_formats_in_one_pass() {
+        const json results =
+            run_cli({"bench", "--device", "cpu", "--formats", "nf4,q4_0", "--fused", "--threads", "1", "--json"})
+                .json()["results"];
+        QCOMPARE(results.size(), std::size_t{1});
+        QVERIFY(results[0]["format"] == "nf4,q4_0" && results[0]["operation"] == "encode+error, fused");
+        QVERIFY(results[0]["weights_per_second"].get<double>() > 0);
     }
 };
 

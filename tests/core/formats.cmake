@@ -1,5 +1,6 @@
 find_package(hwy REQUIRED)
 quantoscope_test(test_golden SOURCES core/formats/test_golden.cpp LABELS golden)
+quantoscope_test(test_golden_ggml SOURCES core/formats/test_golden_ggml.cpp LABELS golden)
 quantoscope_test(test_golden_more SOURCES core/formats/test_golden_more.cpp LABELS golden)
 quantoscope_test(test_registry SOURCES core/formats/test_registry.cpp LABELS unit)
 quantoscope_test(test_conversions SOURCES core/formats/test_conversions.cpp LABELS unit)

@@ -11,6 +11,7 @@
 #include "core/base/error.h"
 #include "core/base/half.h"
 #include "core/device/device.h"
+#include "core/formats/codec_dispatch.h"
 #include "core/formats/registry.h"
 
 using namespace qs;
@@ -226,7 +227,8 @@ private slots:
         QTest::addColumn<QString>("spec");
         for (const Format& format : formats())
             for (const FormatSpec& spec : variants_of(format))
-                QTest::newRow(spec.text().c_str()) << QString::fromStdString(spec.text());
+                if (has_block_codec(spec))
+                    QTest::newRow(spec.text().c_str()) << QString::fromStdString(spec.text());
     }
 
     void codes_and_metrics() {
@@ -246,7 +248,7 @@ private slots:
         QTest::addColumn<int>("dtype");
         QTest::addColumn<bool>("swapped");
         for (const DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::f8_e4m3, DType::f8_e5m2,
-                                  DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0}) {
+                                  DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0, DType::q4_K}) {
             const std::string name(to_string(dtype));
             QTest::newRow(name.c_str()) << static_cast<int>(dtype) << false;
             if (dtype == DType::f64 || dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16)
@@ -284,6 +286,34 @@ private slots:
                     QVERIFY2(same(cpu.reconstructions[i], gpu.reconstructions[i]),
                              (input.name + ", " + specs[i].text()).c_str());
             }
+    }
+
+    /// Formats without kernels, and those given importance, among others: all results, in the order that was asked for.
+    void what_has_no_kernels_runs_on_the_cpu() {
+        const Input& input = inputs_[0];
+        const std::vector<float> importance(input.shape.columns, 0.5F);
+        const auto specs = parse_specs("q4_K,nf4,q4_0,iq4_nl,int8");
+        for (const float* given : {static_cast<const float*>(nullptr), importance.data()}) {
+            TensorView view = view_of(input);
+            view.importance = given;
+            JobControl job, cpu_job;
+            const TensorReport cpu = cpu_->analyze(view, specs, cpu_job), gpu = gpu_->analyze(view, specs, job);
+            QCOMPARE(job.done(), cpu_job.done());
+            const auto cpu_histograms = cpu_->histogram(view, specs, -0.05, 0.06, 512, cpu_job);
+            const auto gpu_histograms = gpu_->histogram(view, specs, -0.05, 0.06, 512, job);
+            for (std::size_t i = 0; i < specs.size(); ++i) {
+                QCOMPARE(gpu.results[i].spec, specs[i]);
+                const QString result = difference(cpu.results[i], gpu.results[i]);
+                QVERIFY2(result.isEmpty(), qPrintable(QString::fromStdString(specs[i].text()) + ": " + result));
+                QVERIFY(same(cpu_histograms.reconstructions[i], gpu_histograms.reconstructions[i]));
+            }
+        }
+        for (const char* text : {"q4_K", "nf4"}) {
+            const FormatSpec spec = parse_spec(text);
+            JobControl job;
+            QVERIFY(gpu_->bench(std::span(&spec, 1), "decode", 1, job).weights_per_second == 0);
+            QVERIFY(!gpu_->bench(std::span(&spec, 1), "decode", 1, job).skipped.empty());
+        }
     }
 
     void runs_repeat_to_the_last_bit() {

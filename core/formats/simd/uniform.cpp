@@ -102,9 +102,11 @@ struct NoCounts {
     HWY_INLINE void add(VF, int) {}
 };
 
-/// Sums of the errors of scopes, and the largest of a run of them. After `widen_after` pairs of vectors terms that were
-/// added in float32 go to float64.
-template <std::size_t widen_after>
+/// Pairs of vectors whose terms are added in float32 before they go to float64: the fewer, the more often the same
+/// terms come again, and with them their rounding errors.
+inline constexpr std::size_t widen_squares_of_uniform_after = 2, widen_rest_of_uniform_after = 4;
+
+/// Sums of the errors of scopes, and the largest of a run of them.
 class Errors {
 public:
     Errors() : largest_(hn::Zero(F32())) {}
@@ -122,8 +124,10 @@ public:
                                hn::Max(hn::Abs(hn::Sub(even_value, pair.even)), hn::Abs(hn::Sub(odd_value, pair.odd))));
             counts.add(even, zero_code);
             counts.add(odd, zero_code);
-            if (++pairs_ % widen_after == 0)
-                widen();
+            if (++pairs_ % widen_squares_of_uniform_after == 0)
+                totals_.widen_squares();
+            if (pairs_ % widen_rest_of_uniform_after == 0)
+                totals_.widen_rest();
         }
     }
 
@@ -135,16 +139,12 @@ public:
     }
 
     void finish(ErrorSums& sums) {
-        widen();
+        totals_.widen_squares();
+        totals_.widen_rest();
         totals_.finish(sums);
     }
 
 private:
-    HWY_INLINE void widen() {
-        totals_.widen_squares();
-        totals_.widen_rest();
-    }
-
     Sums totals_;
     VF largest_;
     std::size_t pairs_ = 0;
@@ -191,7 +191,7 @@ std::size_t evaluate_blocks(const std::uint16_t* words, std::uint64_t begin, std
                             Counts& counts, float divisor, Extreme extreme) {
     constexpr std::size_t group = 16;
     const F32 f;
-    Errors<4> errors;
+    Errors errors;
     std::size_t done = 0;
     for (bool going = true; going && done + ggml_block <= count;) {
         HWY_ALIGN std::array<float, group> largest{}, d, by, stored;
@@ -252,8 +252,7 @@ std::size_t evaluate_with(const SymmetricIntCodec& codec, const std::uint16_t* w
     const F32 f;
     const auto scope = static_cast<std::size_t>(codec.scope().size);
     const float half_range = codec.half_range();
-    // Few weights share a scale with others in the sums: their rounding errors repeat.
-    Errors<2> errors;
+    Errors errors;
     std::size_t done = 0, searched = 0;
     const auto search = [&](std::size_t end) {
         if (errors.take_largest() > static_cast<float>(sums.max_abs * (1 - 1e-6)))

@@ -12,7 +12,7 @@ using namespace qs::test;
 namespace {
 
 constexpr std::uint32_t u8 = 0, u32 = 4, text = 8, array = 9;
-constexpr std::uint32_t f32 = 0, f16 = 1, q4_0 = 2, q8_0 = 8, q4_k = 12;
+constexpr std::uint32_t f32 = 0, f16 = 1, q4_0 = 2, q8_0 = 8, q8_k = 15;
 
 /// The same file in the other byte order; only what these tests write.
 QByteArray big_endian() {
@@ -41,8 +41,8 @@ private slots:
                             gguf_entry("list", array, le(u8) + le(std::uint64_t{3}) + QByteArray("\1\2\3"))},
                            {gguf_tensor("blk.1.ffn_down.weight", {64, 2}, q4_0, 0),
                             gguf_tensor("output_norm.weight", {3}, f32, 96),
-                            gguf_tensor("token_embd.weight", {256, 1}, q4_k, 128)},
-                           128 + 144));
+                            gguf_tensor("token_embd.weight", {256, 1}, q8_k, 128)},
+                           128 + 292));
         const auto checkpoint = open_checkpoint(path);
         QCOMPARE(checkpoint->container, std::string("GGUF v3"));
         QCOMPARE(checkpoint->architecture, std::string("llama"));
@@ -53,10 +53,10 @@ private slots:
         QCOMPARE(down.role, Role::mlp_down);
         QCOMPARE(down.layer, std::optional(1));
         QCOMPARE(down.bytes, std::size_t{4 * 18});
-        const TensorInfo& later = checkpoint->tensors[*checkpoint->find("token_embd.weight")];
-        QCOMPARE(later.dtype, DType::unsupported); // listed by its name, not read yet
-        QCOMPARE(later.dtype_name, std::string("Q4_K"));
-        QVERIFY(!is_weight_type(later.dtype));
+        const TensorInfo& other = checkpoint->tensors[*checkpoint->find("token_embd.weight")];
+        QCOMPARE(other.dtype, DType::unsupported); // listed by its name, not read
+        QCOMPARE(other.dtype_name, std::string("Q8_K"));
+        QVERIFY(!is_weight_type(other.dtype));
     }
 
     void reads_version_2_and_the_other_byte_order() {

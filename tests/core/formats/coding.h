@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -49,10 +51,11 @@ inline std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges_of(const Tens
     return ranges;
 }
 
-/// The codec of a spec, its scan done in the given order of ranges.
+/// The codec of a spec, its scan done in the given order of ranges. `importance` is null or of each column.
 inline std::unique_ptr<TensorCodec> scanned_codec(const FormatSpec& spec, const std::vector<float>& weights,
-                                                  const TensorShape& shape, std::mt19937* random = nullptr) {
-    std::unique_ptr<TensorCodec> codec = bind_codec(spec, shape);
+                                                  const TensorShape& shape, std::mt19937* random = nullptr,
+                                                  const float* importance = nullptr) {
+    std::unique_ptr<TensorCodec> codec = bind_codec(spec, shape, importance);
     if (!codec->needs_scan())
         return codec;
     auto ranges = ranges_of(*codec, shape.count(), random);
@@ -66,8 +69,8 @@ inline std::unique_ptr<TensorCodec> scanned_codec(const FormatSpec& spec, const 
 
 /// A matrix through a format; with `random`, in random ranges.
 inline Coded code_matrix(const FormatSpec& spec, const std::vector<float>& weights, const TensorShape& shape,
-                         std::mt19937* random = nullptr) {
-    const std::unique_ptr<TensorCodec> codec = scanned_codec(spec, weights, shape, random);
+                         std::mt19937* random = nullptr, const float* importance = nullptr) {
+    const std::unique_ptr<TensorCodec> codec = scanned_codec(spec, weights, shape, random, importance);
     Coded coded;
     coded.codes.resize(weights.size());
     coded.decoded.resize(weights.size());
@@ -91,6 +94,14 @@ inline std::vector<float> random_weights(const TensorShape& shape, std::mt19937&
     for (std::size_t i = 0; i < weights.size(); ++i)
         weights[i] = normal(random) * (i / shape.columns % 3 == 1 ? 5.0F : 1.0F) * (random() % 997 == 0 ? 30.0F : 1.0F);
     return weights;
+}
+
+/// −1 where all bytes are equal, −2 where not even their number is.
+inline std::ptrdiff_t first_difference(std::span<const std::byte> made, std::span<const std::byte> expected) {
+    if (made.size() != expected.size())
+        return -2;
+    const auto at = std::mismatch(made.begin(), made.end(), expected.begin()).first;
+    return at == made.end() ? -1 : at - made.begin();
 }
 
 /// Equal as numbers, so that −0 equals +0, or both NaN.

@@ -40,6 +40,7 @@ private:
         return out;
     }
     std::vector<float> input(const QJsonObject& golden, TensorShape& shape) const;
+    std::vector<float> importance(const QJsonObject& golden) const;
 
     QJsonObject manifest_;
 };
@@ -88,9 +89,18 @@ std::vector<float> TestGolden::input(const QJsonObject& golden, TensorShape& sha
     return {};
 }
 
+/// The importance of each column that a case names, or nothing.
+std::vector<float> TestGolden::importance(const QJsonObject& golden) const {
+    for (const QJsonValue& entry : manifest_["inputs"].toArray())
+        if (golden.contains("importance") && entry["name"] == golden["importance"])
+            return values<float>(entry.toObject());
+    return {};
+}
+
 void TestGolden::files() {
     const auto check = [this](const QJsonObject& entry) {
-        QCOMPARE(QString::fromLatin1(sha256(bytes(entry))), entry["sha256"].toString());
+        if (entry.contains("file"))
+            QCOMPARE(QString::fromLatin1(sha256(bytes(entry))), entry["sha256"].toString());
     };
     for (const QJsonValue& entry : manifest_["inputs"].toArray())
         check(entry.toObject());
@@ -104,7 +114,8 @@ void TestGolden::files() {
 void TestGolden::cases_data() {
     QTest::addColumn<QJsonObject>("golden");
     for (const QJsonValue& golden : manifest_["cases"].toArray())
-        QTest::addRow("%s %s", qPrintable(golden["format"].toString()), qPrintable(golden["input"].toString()))
+        QTest::addRow("%s %s%s", qPrintable(golden["format"].toString()), qPrintable(golden["input"].toString()),
+                      golden["importance"].isString() ? " weighted" : "")
             << golden.toObject();
 }
 
@@ -127,22 +138,15 @@ void put_zero_code(const std::vector<float>& weights, QByteArray& packed) {
             packed.replace(static_cast<qsizetype>(begin / 2), block / 2, QByteArray(block / 2, 0x77));
 }
 
-/// −1 where all bytes are equal, −2 where not even their number is.
-qint64 first_difference(const std::vector<std::byte>& made, const QByteArray& expected) {
-    if (made.size() != static_cast<std::size_t>(expected.size()))
-        return -2;
-    for (std::size_t i = 0; i < made.size(); ++i)
-        if (made[i] != static_cast<std::byte>(expected[static_cast<qsizetype>(i)]))
-            return static_cast<qint64>(i);
-    return -1;
-}
-
 void TestGolden::cases() {
     QFETCH(QJsonObject, golden);
     TensorShape shape;
     const std::vector<float> weights = input(golden, shape);
     QCOMPARE(weights.size(), static_cast<std::size_t>(shape.count()));
-    const Coded coded = code_matrix(parse_spec(golden["format"].toString().toStdString()), weights, shape);
+    const std::vector<float> importance = this->importance(golden);
+    QCOMPARE(importance.size(), golden.contains("importance") ? static_cast<std::size_t>(shape.columns) : 0);
+    const Coded coded = code_matrix(parse_spec(golden["format"].toString().toStdString()), weights, shape, nullptr,
+                                    importance.empty() ? nullptr : importance.data());
 
     const QJsonObject arrays = golden["arrays"].toObject();
     for (const QString& name : arrays.keys()) {
@@ -150,10 +154,16 @@ void TestGolden::cases() {
         QVERIFY2(made != nullptr, qPrintable(name));
         if (arrays.contains("offset.f32") && name != "weight.u8")
             continue; // nestedAbsmax()
+        const QByteArray stored(reinterpret_cast<const char*>(made->bytes.data()),
+                                static_cast<qsizetype>(made->bytes.size()));
+        if (!arrays[name].toObject().contains("file")) {
+            QCOMPARE(QString::fromLatin1(sha256(stored)), arrays[name]["sha256"].toString());
+            continue;
+        }
         QByteArray expected = bytes(arrays[name].toObject());
         if (golden["format"].toString().startsWith("nf4") && name == "weight.u8")
             put_zero_code(weights, expected);
-        QCOMPARE(first_difference(made->bytes, expected), -1);
+        QCOMPARE(first_difference(made->bytes, std::as_bytes(std::span(expected.cbegin(), expected.cend()))), -1);
     }
     if (golden.contains("decoded_sha256"))
         QCOMPARE(decoded_sha256(coded.decoded), golden["decoded_sha256"].toString());

@@ -1,5 +1,6 @@
 #include <QtTest>
 
+#include <map>
 #include <random>
 
 #include "core/base/error.h"
@@ -25,11 +26,15 @@ private slots:
 };
 
 void TestRegistry::table() {
-    const std::vector<std::string> expected{"fp32",     "tf32", "bf16", "fp16", "fp8_e4m3", "fp8_e5m2", "int8", "int4",
-                                            "llm_int8", "nf4",  "fp4",  "q4_0", "q4_1",     "q5_0",     "q5_1", "q8_0"};
-    std::vector<std::string> ids;
+    const QString expected = "fp32 tf32 bf16 fp16 fp8_e4m3 fp8_e5m2 "
+                             "int8 int4 "
+                             "llm_int8 nf4 fp4 "
+                             "q4_0 q4_1 q5_0 q5_1 q8_0 "
+                             "q2_K q3_K q4_K q5_K q6_K iq4_nl iq4_xs "
+                             "tq1_0 tq2_0 q1_0 q2_0 mxfp4_ggml nvfp4_ggml";
+    QStringList ids;
     for (const Format& entry : formats()) {
-        ids.push_back(entry.id);
+        ids << QString::fromStdString(entry.id);
         QCOMPARE(&format(entry.id), &entry);
         for (const std::string* text : {&entry.family, &entry.title, &entry.scale, &entry.source, &entry.ecosystem})
             QVERIFY2(!text->empty(), entry.id.c_str());
@@ -40,7 +45,7 @@ void TestRegistry::table() {
             QVERIFY(!parameter.help.empty());
         }
     }
-    QCOMPARE(ids, expected);
+    QCOMPARE(ids.join(' '), expected);
 }
 
 void TestRegistry::canonicalText_data() {
@@ -167,6 +172,21 @@ void TestRegistry::fallback() {
     QCOMPARE(effective_spec(q4, {64, 63}).text(), std::string("fp16"));
     QCOMPARE(effective_spec(nf4, {64, 63}), nf4);
     QVERIFY_EXCEPTION_THROWN(bind_codec(q4, {64, 63}), Error);
+    // As llama.cpp, which has blocks of 32 for what is not a multiple of 256.
+    for (const auto& [asked, stored] : std::map<std::string, std::string>{{"q2_K", "q4_0"},
+                                                                          {"q3_K", "q4_0"},
+                                                                          {"q4_K", "q5_0"},
+                                                                          {"q5_K", "q5_1"},
+                                                                          {"q6_K", "q8_0"},
+                                                                          {"iq4_xs", "iq4_nl"},
+                                                                          {"tq1_0", "q4_0"},
+                                                                          {"tq2_0", "q4_0"}}) {
+        const FormatSpec spec = parse_spec(asked);
+        QCOMPARE(effective_spec(spec, {10, 512}), spec);
+        QCOMPARE(effective_spec(spec, {10, 320}).text(), stored);
+        QCOMPARE(effective_spec(spec, {10, 100}).text(), std::string("fp16"));
+        QVERIFY_EXCEPTION_THROWN(bind_codec(spec, {10, 320}), Error);
+    }
 }
 
 void TestRegistry::nominalBits_data() {
@@ -193,6 +213,19 @@ void TestRegistry::nominalBits_data() {
     row("q5_0", 5.5, 32);
     row("q5_1", 6, 32);
     row("q8_0", 8.5, 32);
+    row("q2_K", 2.625, 256);
+    row("q3_K", 3.4375, 256);
+    row("q4_K", 4.5, 256);
+    row("q5_K", 5.5, 256);
+    row("q6_K", 6.5625, 256);
+    row("iq4_nl", 4.5, 32);
+    row("iq4_xs", 4.25, 256);
+    row("tq1_0", 1.6875, 256);
+    row("tq2_0", 2.0625, 256);
+    row("q1_0", 1.125, 128);
+    row("q2_0", 2.25, 64);
+    row("mxfp4_ggml", 4.25, 32);
+    row("nvfp4_ggml", 4.5, 64);
 }
 
 void TestRegistry::nominalBits() {
