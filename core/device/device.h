@@ -107,6 +107,6 @@ struct CudaModule {
     std::vector<DeviceInfo> (*list)();
     std::unique_ptr<Device> (*make)(int ordinal);
 };
-inline constexpr int cuda_module_abi = 2;
+inline constexpr int cuda_module_abi = 3;
 
 } // namespace qs
