@@ -44,7 +44,7 @@ void refuse_nothing_to_measure(const Checkpoint& checkpoint, const Selection& se
 
 Analysis run(const Options& options) {
     Analysis analysis;
-    analysis.specs = parse_formats_option("--formats", options.formats);
+    analysis.specs = parse_formats_or_recipes_option("--formats", options.formats);
     const auto device = options.device.make();
     analysis.checkpoint = open_checkpoint(options.checkpoint);
     analysis.selection = select_tensors(*analysis.checkpoint, options.tensors);
@@ -73,10 +73,11 @@ Json document(const Analysis& analysis) {
     return result;
 }
 
-/// SQNR with a mark where another format was used (*) or weights were not finite (!).
+/// SQNR, of a recipe with the format used, and a mark where the shape asked for another (*) or weights were not
+/// finite (!).
 std::string sqnr_cell(const FormatResult& result) {
-    return (result.fallback ? "*" : "") + std::string(result.sums.nonfinite > 0 ? "!" : "") +
-           fixed(result.sqnr_db(), 2);
+    return (result.chosen ? result.used().text() + " " : "") + (result.fallback ? "*" : "") +
+           (result.sums.nonfinite > 0 ? "!" : "") + fixed(result.sqnr_db(), 2);
 }
 
 std::string tensors_text(const Analysis& analysis) {
@@ -114,6 +115,11 @@ std::string model_text(const Analysis& analysis) {
     return "All tensors together, weighted by their number of weights\n" + table.text();
 }
 
+/// The format that the shape did not allow, and whose it is: "q4_K", "the q4_K of Q4_K_M".
+std::string asked_text(const FormatResult& result) {
+    return result.chosen ? "the " + result.chosen->text() + " of " + result.spec.text() : result.spec.text();
+}
+
 std::string remarks_text(const Analysis& analysis) {
     std::string text;
     for (const TensorReport& report : analysis.reports) {
@@ -125,7 +131,10 @@ std::string remarks_text(const Analysis& analysis) {
         for (const FormatResult& result : report.results) {
             if (result.fallback)
                 text += fmt::format("* {}: {} instead of {}, whose blocks do not divide its rows\n", name,
-                                    result.fallback->text(), result.spec.text());
+                                    result.fallback->text(), asked_text(result));
+            if (!result.kept.empty())
+                text += fmt::format("kept {} in {} by {}: {}\n", name, result.used().text(), result.spec.text(),
+                                    result.kept);
             if (const auto lost =
                     result.sums.nonfinite - std::min(result.sums.nonfinite, statistics.nan + statistics.inf))
                 text += fmt::format("! {}: {} weights overflow in {} and are left out of its sums\n", name, lost,
@@ -162,9 +171,7 @@ void add_analyze(CLI::App& app, Action& action) {
     const auto options = std::make_shared<Options>();
     CLI::App* command = app.add_subcommand("analyze", "Measures what formats do to each tensor, in one pass");
     command->add_option("CHECKPOINT", options->checkpoint, "File or folder of the model")->required();
-    command->add_option("--formats", options->formats, "Formats to compare: nf4,int8,q4_0,nf4:block=128,dq")
-        ->type_name("LIST")
-        ->required();
+    command->add_option("--formats", options->formats, formats_or_recipes_help)->type_name("LIST")->required();
     command->add_option("--tensors", options->tensors, "Only tensors whose name matches (*, ?, […]), of any rank")
         ->type_name("GLOB");
     options->device.add_device(*command);

@@ -1,5 +1,6 @@
 #include "app/cli/command.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -9,20 +10,33 @@
 
 namespace qs::cli {
 
+namespace {
+
+/// Throws Error for a recipe.
+void require_format(const FormatSpec& spec) {
+    format(spec.id);
+}
+
+} // namespace
+
+std::vector<FormatSpec> parse_formats_or_recipes_option(const std::string& option, const std::string& text) {
+    return of_option(option, [&] { return parse_specs(text); });
+}
+
 std::vector<FormatSpec> parse_formats_option(const std::string& option, const std::string& text) {
-    try {
-        return parse_specs(text);
-    } catch (const Error& error) {
-        throw UsageError(option + ": " + error.what());
-    }
+    return of_option(option, [&] {
+        std::vector<FormatSpec> specs = parse_specs(text);
+        std::ranges::for_each(specs, require_format);
+        return specs;
+    });
 }
 
 FormatSpec parse_format_option(const std::string& option, const std::string& text) {
-    try {
-        return parse_spec(text);
-    } catch (const Error& error) {
-        throw UsageError(option + ": " + error.what());
-    }
+    return of_option(option, [&] {
+        FormatSpec spec = parse_spec(text);
+        require_format(spec);
+        return spec;
+    });
 }
 
 void DeviceOptions::add_device(CLI::App& command) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/error.h"
 #include "core/base/json_number.h"
 #include "core/device/device.h"
 #include "core/formats/format_spec.h"
@@ -32,9 +33,25 @@ void add_memory(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_devices(CLI::App& app, Action& action);
 
-/// Runs `parse`, turning an Error about the value of `option` into a UsageError that names it.
+/// Runs `find`, turning an Error about the value of `option` into a UsageError that names it.
+template <class Find>
+decltype(auto) of_option(const std::string& option, Find find) {
+    try {
+        return find();
+    } catch (const Error& error) {
+        throw UsageError(option + ": " + error.what());
+    }
+}
+
+// The value of an option; only the first takes recipes.
+std::vector<FormatSpec> parse_formats_or_recipes_option(const std::string& option, const std::string& text);
 std::vector<FormatSpec> parse_formats_option(const std::string& option, const std::string& text);
 FormatSpec parse_format_option(const std::string& option, const std::string& text);
+
+/// What --formats takes where recipes are allowed.
+inline constexpr const char* formats_or_recipes_help =
+    "Formats to compare: nf4,int8,q4_K,nf4:block=128,dq; or llama-quantize's mixtures, which choose a format for each "
+    "tensor: Q4_K_M, recipe:Q6_K where q6_K is a format (formats --recipes lists them)";
 
 /// --device and --threads of a command.
 struct DeviceOptions {

@@ -36,16 +36,6 @@ void check_usage(const Options& options) {
         throw UsageError("--mode: '" + options.mode + "' is not known; use inference");
 }
 
-/// Runs `find`, whose Error is about the value of an option.
-template <class Find>
-decltype(auto) of_option(const char* option, Find find) {
-    try {
-        return find();
-    } catch (const Error& error) {
-        throw UsageError(std::string(option) + ": " + error.what());
-    }
-}
-
 bool is_bare_config(const std::filesystem::path& path) {
     return path.extension() == ".json" && !path.filename().string().ends_with(".index.json");
 }
@@ -70,7 +60,7 @@ std::vector<const Gpu*> find_gpus(const Options& options) {
 Report run(const Options& options) {
     check_usage(options);
     Report report;
-    report.specs = parse_formats_option("--formats", options.formats);
+    report.specs = parse_formats_or_recipes_option("--formats", options.formats);
     report.gpus = find_gpus(options);
     report.card = find_card(options);
     for (const FormatSpec& spec : report.specs)
@@ -183,9 +173,7 @@ void add_memory(CLI::App& app, Action& action) {
     CLI::App* command = app.add_subcommand("memory", "The memory a model takes, line by line, and what fits where");
     command->add_option("CHECKPOINT", options->checkpoint, "File or folder of the model, or a config.json");
     command->add_option("--model", options->model, "A built-in model card: llama-2-7b, 7B")->type_name("CARD");
-    command->add_option("--formats", options->formats, "Formats to compare: fp16,int8,nf4")
-        ->type_name("LIST")
-        ->required();
+    command->add_option("--formats", options->formats, formats_or_recipes_help)->type_name("LIST")->required();
     constexpr std::uint64_t most = std::uint64_t{1} << 24;
     command->add_option("--context", options->memory.context, "Tokens a sequence")
         ->type_name("N")

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "core/analysis/recipe_plan.h"
 #include "core/base/error.h"
 
 namespace qs {
@@ -21,6 +22,29 @@ std::string why_not(const TensorInfo& tensor, bool chosen_by_name) {
     if (!chosen_by_name && tensor.shape.size() < 2)
         return "has fewer than two dimensions";
     return {};
+}
+
+/// The report of one tensor. Formats that several recipes come to are measured once.
+TensorReport analyze_tensor(const TensorView& view, std::size_t tensor, const std::vector<FormatSpec>& specs,
+                            const RecipePlan& plan, Device& device, JobControl& job) {
+    if (!plan.has_recipes())
+        return device.analyze(view, specs, job);
+    std::vector<FormatSpec> measured;
+    std::vector<std::size_t> places;
+    for (FormatSpec& spec : plan.formats(tensor)) {
+        const auto place = std::find(measured.begin(), measured.end(), spec);
+        places.push_back(static_cast<std::size_t>(place - measured.begin()));
+        if (place == measured.end())
+            measured.push_back(std::move(spec));
+    }
+    TensorReport report = device.analyze(view, measured, job);
+    std::vector<FormatResult> results;
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+        results.push_back(report.results[places[i]]);
+        plan.name(results.back(), i, tensor);
+    }
+    report.results = std::move(results);
+    return report;
 }
 
 /// Tensors above this many elements are divided among the threads; smaller ones are handed out whole.
@@ -64,13 +88,14 @@ std::vector<TensorReport> analyze(const Checkpoint& checkpoint, const std::vecto
         bytes += checkpoint.tensors[index].bytes;
     job.set_total(bytes);
 
+    const RecipePlan plan(checkpoint, specs);
     std::vector<TensorReport> reports(tensors.size());
     std::mutex reporting;
     const auto analyze_one = [&](std::size_t slot) {
         job.check();
         const TensorInfo& tensor = checkpoint.tensors[tensors[slot]];
         try {
-            reports[slot] = device.analyze(view_of(checkpoint, tensor), specs, job);
+            reports[slot] = analyze_tensor(view_of(checkpoint, tensor), tensors[slot], specs, plan, device, job);
         } catch (const Error& error) {
             throw Error(checkpoint.files[tensor.file]->path().string() + ": tensor " + tensor.name, error.what());
         }

@@ -29,7 +29,8 @@ Selection select_tensors(const Checkpoint& checkpoint, const std::string& glob =
 /// The tensor as a device reads it.
 TensorView view_of(const Checkpoint& checkpoint, const TensorInfo& tensor);
 
-/// Analyses the chosen tensors in one pass each and returns their reports in that order. `on_report` is called (from
+/// Analyses the chosen tensors in one pass each and returns their reports in that order. A spec that is a recipe stands
+/// for what it chooses for each tensor of the whole checkpoint. `on_report` is called (from
 /// the calling thread or a worker, one call at a time) as each is done. Throws Cancelled.
 std::vector<TensorReport> analyze(const Checkpoint& checkpoint, const std::vector<std::size_t>& tensors,
                                   const std::vector<FormatSpec>& specs, Device& device, JobControl& job,

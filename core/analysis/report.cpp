@@ -78,8 +78,8 @@ void add(AggregateResult& into, const TensorReport& report, const FormatResult& 
     into.total.elements += result.elements;
     into.total.stored_bits += result.stored_bits;
     into.total.sums.merge(result.sums);
-    // Codes of a fallback are another format's: they would not add up.
-    if (!result.fallback) {
+    // Codes of different formats would not add up.
+    if (result.used() == result.spec) {
         into.total.usage.resize(std::max(into.total.usage.size(), result.usage.size()));
         for (std::size_t code = 0; code < result.usage.size(); ++code)
             into.total.usage[code] += result.usage[code];

@@ -28,12 +28,16 @@ struct Statistics {
 
 /// One format on one tensor.
 struct FormatResult {
-    FormatSpec spec;                    ///< as asked for
-    std::optional<FormatSpec> fallback; ///< what was used instead, where the shape does not allow `spec`
+    FormatSpec spec;                    ///< as asked for: a format or a recipe
+    std::optional<FormatSpec> chosen;   ///< what the recipe gives this tensor
+    std::string kept;                   ///< why the recipe leaves this tensor as it is, where it does
+    std::optional<FormatSpec> fallback; ///< what was used instead, where the shape does not allow `spec` or `chosen`
     double stored_bits = 0;
     ErrorSums sums;
     std::vector<std::uint64_t> usage; ///< per code; empty where codes are not counted
 
+    /// The format that the tensor was stored in.
+    const FormatSpec& used() const { return fallback ? *fallback : chosen ? *chosen : spec; }
     double bits_per_weight() const; ///< over all elements of the tensor
     double mse() const;
     double rmse() const;

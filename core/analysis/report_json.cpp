@@ -31,6 +31,8 @@ Json result_json(const FormatResult& result) {
             {"max_abs_error_index", result.sums.max_index},
             {"mean_error", json_number(result.mean_error())},
             {"code_entropy", json_number(result.code_entropy())},
+            {"used", result.used().text()},
+            {"kept", result.kept.empty() ? Json() : Json(result.kept)},
             {"fallback", result.fallback ? Json(result.fallback->text()) : Json()},
             {"nonfinite", result.sums.nonfinite},
             {"flagged", result.sums.nonfinite > 0}};
@@ -63,8 +65,9 @@ Json aggregates_json(const Checkpoint& checkpoint, const std::vector<AggregateRe
         if (aggregate.tensors == 0)
             continue;
         Json result = result_json(aggregate.total);
-        // An aggregate has no format of its own to fall back to, only tensors that did.
-        result.erase("fallback");
+        // An aggregate has no format of its own, only tensors that do.
+        for (const char* of_tensors : {"used", "kept", "fallback"})
+            result.erase(of_tensors);
         result["max_abs_error_tensor"] = checkpoint.tensors[aggregate.max_tensor].name;
         result["weights"] = aggregate.total.elements;
         result["tensors"] = aggregate.tensors;

@@ -7,8 +7,9 @@ namespace qs {
 
 /// The fields of PRODUCT.md section 8 for what was measured.
 Json statistics_json(const Statistics& statistics);
-/// The result fields, without `format`; beside them `fallback` (null or the spec that was used instead), `nonfinite`
-/// (pairs left out of the sums) and `flagged` (whether there were any).
+/// The result fields; beside them `used` (the format that the tensor was stored in), `kept` (null or why a recipe left
+/// the tensor as it is), `fallback` (null or the format used because of the tensor's shape), `nonfinite` (pairs left
+/// out of the sums) and `flagged` (whether there were any).
 Json result_json(const FormatResult& result);
 /// `name`, `shape`, `role`, `layer`, `dtype`, `bytes`, `file` of a tensor.
 Json tensor_json(const Checkpoint& checkpoint, const TensorInfo& tensor);

@@ -2,6 +2,7 @@
 target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/bins.cpp
   ${CMAKE_CURRENT_LIST_DIR}/pipeline.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/recipe_plan.cpp
   ${CMAKE_CURRENT_LIST_DIR}/report.cpp
   ${CMAKE_CURRENT_LIST_DIR}/report_json.cpp
   ${CMAKE_CURRENT_LIST_DIR}/statistics.cpp

@@ -31,6 +31,10 @@ std::size_t edits(std::string_view a, std::string_view b) {
 
 } // namespace
 
+bool same_word(std::string_view a, std::string_view b) {
+    return std::ranges::equal(a, b, same_letter);
+}
+
 std::string nearest_word(std::string_view word, const std::vector<std::string>& known) {
     std::string nearest;
     std::size_t fewest = std::numeric_limits<std::size_t>::max();

@@ -6,6 +6,9 @@
 
 namespace qs {
 
+/// Equal without regard to case.
+bool same_word(std::string_view a, std::string_view b);
+
 /// The known word that takes the fewest edits to become `word`, without regard to case; empty if `known` is.
 std::string nearest_word(std::string_view word, const std::vector<std::string>& known);
 

@@ -61,6 +61,13 @@ bool is_weight_type(DType dtype) {
     return dtype <= DType::f8_e5m2 || (dtype >= DType::q4_0 && dtype < DType::unsupported);
 }
 
+bool is_parameter(const TensorInfo& tensor) {
+    if (tensor.name.ends_with("inv_freq") || tensor.name.ends_with("masked_bias") ||
+        tensor.name.starts_with("rope_freqs"))
+        return false;
+    return is_weight_type(tensor.dtype) || tensor.dtype == DType::unsupported;
+}
+
 std::uint64_t TensorInfo::elements() const {
     std::uint64_t product = 1;
     for (const std::int64_t extent : shape)

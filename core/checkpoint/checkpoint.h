@@ -151,6 +151,13 @@ private:
 /// The container is told by content, not by extension. Throws Error naming file, tensor and reason.
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::filesystem::path& path);
 
+/// Whether a tensor is a part of the model: masks, counters and tables of numbers are not.
+bool is_parameter(const TensorInfo& tensor);
+/// True for what belongs to the vision or audio part of a multimodal model, not to the decoder.
+bool in_other_tower(std::string_view tensor_name);
+
+/// The part of a config.json that describes the decoder: in a multimodal model an object of its own.
+const nlohmann::json& decoder_config(const nlohmann::json& config);
 /// A config.json, as an object. Throws Error naming the file and what is wrong with it.
 nlohmann::json read_config(const std::filesystem::path& path);
 

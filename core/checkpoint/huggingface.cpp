@@ -237,6 +237,11 @@ nlohmann::json read_config(const fs::path& path) {
     }
 }
 
+const nlohmann::json& decoder_config(const nlohmann::json& config) {
+    const auto text = config.find("text_config");
+    return text != config.end() && text->is_object() && !config.contains("hidden_size") ? *text : config;
+}
+
 std::shared_ptr<Checkpoint> open_safetensors(std::shared_ptr<const MappedFile> file) {
     const fs::path path = file->path();
     auto checkpoint = std::make_shared<Checkpoint>();

@@ -295,6 +295,10 @@ bool stores_conv1d(const std::vector<TensorInfo>& tensors) {
 
 } // namespace
 
+bool in_other_tower(std::string_view tensor_name) {
+    return in_other_tower(split(tensor_name));
+}
+
 Place place_of(std::string_view text) {
     const Name name = split(text);
     Place place;

@@ -5,6 +5,8 @@
 namespace qs {
 
 std::string FormatSpec::text() const {
+    if (parameters.empty()) // many formats have none, recipes never do
+        return id;
     std::string options;
     for (const FormatParameter& parameter : format(id).parameters) {
         const std::string& value = parameters.at(parameter.name);

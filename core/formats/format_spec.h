@@ -6,8 +6,9 @@
 
 namespace qs {
 
-/// A format with all its parameters chosen, e.g. `nf4:block=128,dq`. Made by parse_spec() (registry.h), which fills
-/// in defaults and rejects what the format does not have, so equal specs compare equal: it is the key of a result.
+/// A format with all its parameters chosen, e.g. `nf4:block=128,dq`, or a recipe, e.g. `Q4_K_M`. Made by parse_spec()
+/// (registry.h), which fills in defaults and rejects what the format does not have, so equal specs compare equal: it is
+/// the key of a result.
 struct FormatSpec {
     std::string id;
     std::map<std::string, std::string> parameters; ///< every parameter of the format, with its value

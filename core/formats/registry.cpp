@@ -8,6 +8,7 @@
 
 #include "core/base/error.h"
 #include "core/base/nearest.h"
+#include "core/formats/recipe.h"
 #include "core/formats/scoped_codec.h"
 
 namespace qs {
@@ -317,6 +318,21 @@ const FormatParameter& parameter_of(const Format& format, const std::string& nam
                 names.empty() ? "it takes none" : "use " + join(names, ", "));
 }
 
+/// The error for an id that is not in the table; `known` are those that are.
+Error not_a_format(const std::string& id, std::vector<std::string> known) {
+    const std::string where = "format '" + id + "'";
+    if (find_recipe(id) != nullptr)
+        return {where, "is a recipe, which chooses a format for each tensor of a model", "use a format"};
+    const auto recipe = std::ranges::find(recipes(), id, &Recipe::name);
+    const auto format = std::ranges::find_if(known, [&](const std::string& word) { return same_word(word, id); });
+    if (recipe != recipes().end() && format != known.end())
+        return {where, "is not known",
+                "write " + *format + " for the format, " + recipe->id + " for llama-quantize's mixture"};
+    for (const Recipe& entry : recipes())
+        known.push_back(entry.id);
+    return {where, "is not known", did_you_mean(id, known)};
+}
+
 } // namespace
 
 std::span<const Format> formats() {
@@ -331,12 +347,16 @@ const Format& format(std::string_view id) {
             return entry;
         known.push_back(entry.id);
     }
-    throw Error("format '" + std::string(id) + "'", "is not known", did_you_mean(id, known));
+    throw not_a_format(std::string(id), std::move(known));
 }
 
 FormatSpec parse_spec(std::string_view text) {
     text = trimmed(text);
+    if (const Recipe* recipe = find_recipe(text))
+        return {recipe->id, {}};
     const std::size_t colon = std::min(text.find(':'), text.size());
+    if (const Recipe* recipe = find_recipe(text.substr(0, colon)))
+        throw Error("recipe " + recipe->id, "takes no parameters");
     const Format& entry = format(text.substr(0, colon));
     FormatSpec spec{entry.id, {}};
     for (const FormatParameter& parameter : entry.parameters)
@@ -371,6 +391,7 @@ std::vector<FormatSpec> parse_specs(std::string_view text) {
     for (const std::string& part : split_at_commas(text)) {
         const std::string id = part.substr(0, part.find(':'));
         const bool known =
+            find_recipe(part) != nullptr ||
             std::any_of(formats().begin(), formats().end(), [&](const Format& entry) { return entry.id == id; });
         const bool continues = !known && !specs.empty() && specs.back().find(':') != std::string::npos &&
                                part.find(':') == std::string::npos;

@@ -51,7 +51,8 @@ std::span<const Format> formats();
 /// Throws Error naming the id and the nearest known ones.
 const Format& format(std::string_view id);
 
-/// Parses `id[:name=value[,name=value|flag]…]`; throws Error naming the option and what is allowed.
+/// Parses `id[:name=value[,name=value|flag]…]`, or the name of a recipe (recipe.h), which the functions below refuse;
+/// throws Error naming the option and what is allowed.
 FormatSpec parse_spec(std::string_view text);
 /// Parses a comma-separated list of specs; a comma followed by something that is not a format id continues the
 /// parameters of the spec before it (`nf4:block=128,dq,int8` is two specs).

@@ -1,20 +1,13 @@
 #include <map>
 #include <string>
 
+#include "core/analysis/recipe_plan.h"
 #include "core/base/error.h"
 #include "core/memory/config_card.h"
 
 namespace qs {
 
 namespace {
-
-/// Masks, counters and tables of numbers are not parameters of the model.
-bool is_parameter(const TensorInfo& tensor) {
-    if (tensor.name.ends_with("inv_freq") || tensor.name.ends_with("masked_bias") ||
-        tensor.name.starts_with("rope_freqs"))
-        return false;
-    return is_weight_type(tensor.dtype) || tensor.dtype == DType::unsupported;
-}
 
 /// Matrices of tensors of more than two dimensions (experts in one tensor) count one by one.
 WeightGroup group_of(const TensorInfo& tensor) {
@@ -67,6 +60,7 @@ ModelCard card_from_checkpoint(const Checkpoint& checkpoint) {
                                                               : checkpoint.path.filename().string();
     card.source = checkpoint.path.string();
     card.weights = groups_of(checkpoint);
+    card.recipe_model = recipe_view(checkpoint).model;
     if (card.weights.empty())
         throw Error(card.source, "holds no weights", "open a checkpoint with tensors, or a config.json alone");
     card.tied_embeddings = true;

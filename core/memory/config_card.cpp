@@ -123,12 +123,6 @@ ModelCard read_dimensions(const Keys& keys, const Traits& traits) {
     return card;
 }
 
-/// The text part of a multimodal model stands in an object of its own.
-const nlohmann::json& text_part(const nlohmann::json& config) {
-    const auto text = config.find("text_config");
-    return text != config.end() && text->is_object() && !config.contains("hidden_size") ? *text : config;
-}
-
 std::string type_of(const nlohmann::json& config) {
     const auto type = config.find("model_type");
     return type != config.end() && type->is_string() ? type->get<std::string>() : std::string();
@@ -145,11 +139,14 @@ public:
     explicit Weights(ModelCard& card) : card_(card) {}
 
     void matrix(Role role, const char* name, std::uint64_t copies, std::uint64_t rows, std::uint64_t columns) {
-        card_.weights.push_back({role, name, copies, rows, columns, true});
+        card_.weights.push_back({role, name, copies, rows, columns, true, part_of(role)});
+    }
+    void experts(ModelPart part, const char* name, std::uint64_t copies, std::uint64_t rows, std::uint64_t columns) {
+        card_.weights.push_back({Role::moe_expert, name, copies, rows, columns, true, part});
     }
     void vectors(Role role, const char* name, std::uint64_t copies, std::uint64_t size) {
         if (copies > 0)
-            card_.weights.push_back({role, name, copies, 1, size, false});
+            card_.weights.push_back({role, name, copies, 1, size, false, ModelPart::other});
     }
 
 private:
@@ -192,12 +189,14 @@ void add_experts(Weights& weights, const ModelCard& card, const Keys& keys) {
     const auto inner = static_cast<std::uint64_t>(card.intermediate),
                experts = static_cast<std::uint64_t>(card.experts);
     weights.matrix(Role::moe_router, "router", layers, experts, hidden);
-    weights.matrix(Role::moe_expert, "experts' gate and up", 2 * layers * experts, inner, hidden);
-    weights.matrix(Role::moe_expert, "experts' down", layers * experts, hidden, inner);
+    weights.experts(ModelPart::ffn_gate, "experts' gate", layers * experts, inner, hidden);
+    weights.experts(ModelPart::ffn_up, "experts' up", layers * experts, inner, hidden);
+    weights.experts(ModelPart::ffn_down, "experts' down", layers * experts, hidden, inner);
     const auto shared = static_cast<std::uint64_t>(keys.get({"shared_expert_intermediate_size"}, 0));
     if (shared == 0)
         return;
-    weights.matrix(Role::mlp_up, "shared expert's gate and up", 2 * layers, shared, hidden);
+    weights.matrix(Role::mlp_gate, "shared expert's gate", layers, shared, hidden);
+    weights.matrix(Role::mlp_up, "shared expert's up", layers, shared, hidden);
     weights.matrix(Role::mlp_down, "shared expert's down", layers, hidden, shared);
     weights.matrix(Role::moe_router, "shared expert's router", layers, 1, hidden);
 }
@@ -226,6 +225,51 @@ void add_weights(ModelCard& card, const Keys& keys, const Traits& traits) {
                                       [](std::uint64_t sum, const WeightGroup& group) { return sum + group.count(); });
 }
 
+std::string why_kept(const WeightGroup& group) {
+    if (!group.matrix)
+        return "it is a vector";
+    if (group.role == Role::moe_router)
+        return "it is a router";
+    return group.role == Role::position_embedding ? "it embeds positions" : "";
+}
+
+RecipeTensor recipe_tensor(const WeightGroup& group, int layer, std::uint64_t matrices) {
+    RecipeTensor tensor;
+    tensor.role = group.role;
+    tensor.part = group.part;
+    tensor.layer = layer;
+    tensor.matrices = matrices;
+    tensor.rows = group.rows;
+    tensor.columns = group.columns;
+    tensor.matrix = group.matrix;
+    tensor.kept = why_kept(group);
+    return tensor;
+}
+
+/// Vectors, which recipes leave alone, need no place in a layer.
+bool in_layers(const WeightGroup& group) {
+    return group.matrix && group.role != Role::token_embedding && group.role != Role::position_embedding &&
+           group.role != Role::lm_head;
+}
+
+/// A config may say any number; beyond this one its tensors are not listed.
+constexpr int most_layers = 1 << 14;
+
+RecipeModel recipe_model_of(const ModelCard& card, const std::string& type) {
+    if (card.layers > most_layers)
+        return {};
+    RecipeModel model{type, card.layers, card.heads / card.kv_heads, card.experts, {}};
+    for (const WeightGroup& group : card.weights)
+        if (!in_layers(group))
+            model.tensors.push_back(recipe_tensor(group, -1, group.copies));
+    for (int layer = 0; layer < card.layers; ++layer)
+        for (const WeightGroup& group : card.weights)
+            if (in_layers(group))
+                model.tensors.push_back(
+                    recipe_tensor(group, layer, group.copies / static_cast<std::uint64_t>(card.layers)));
+    return model;
+}
+
 /// The number under a key of GGUF metadata; where layers differ it is a list, of which the largest counts.
 std::optional<int> gguf_number(const Keys& keys, const char* name) {
     const nlohmann::json& value = keys.value(name);
@@ -252,17 +296,18 @@ int global_every_of(const std::string& architecture) {
 } // namespace
 
 ModelCard dimensions_of_config(const nlohmann::json& config, const std::string& file) {
-    const nlohmann::json& text = text_part(config);
+    const nlohmann::json& text = decoder_config(config);
     return read_dimensions(Keys(text, file), traits_of(type_of(text)));
 }
 
 ModelCard card_of_config(const nlohmann::json& config, const std::string& file) {
-    const nlohmann::json& text = text_part(config);
+    const nlohmann::json& text = decoder_config(config);
     const std::string type = type_of(text);
     const Keys keys(text, file);
     const Traits& traits = traits_of(type);
     ModelCard card = read_dimensions(keys, traits);
     add_weights(card, keys, traits);
+    card.recipe_model = recipe_model_of(card, type);
     card.source = file;
     if (find_traits(type) == nullptr)
         card.source += type.empty() ? " (no model_type: counted as a Llama)"

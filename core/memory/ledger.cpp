@@ -9,6 +9,7 @@
 #include <map>
 
 #include "core/base/error.h"
+#include "core/formats/recipe.h"
 #include "core/formats/registry.h"
 
 namespace qs {
@@ -147,7 +148,27 @@ LineIndex line_of(const WeightGroup& group) {
 
 using WeightLines = std::array<WeightLine, line_count>;
 
+/// As llama-quantize stores the tensors, whatever the options say.
+WeightLines recipe_lines(const ModelCard& card, const Recipe& recipe) {
+    const RecipeModel& model = card.recipe_model;
+    if (model.tensors.empty())
+        throw Error(card.source, fmt::format("has {} layers, too many for a recipe", card.layers));
+    const std::vector<RecipeChoice> choices = choose(recipe, model, recipe.needs_importance);
+    WeightLines lines;
+    for (std::size_t i = 0; i < choices.size(); ++i) {
+        const RecipeTensor& tensor = model.tensors[i];
+        const WeightGroup group{tensor.role,   {},         tensor.matrices, tensor.rows, tensor.columns,
+                                tensor.matrix, tensor.part};
+        Storage storage = in_format(group, spec_of(recipe, choices[i]));
+        storage.kept = storage.as != recipe.type;
+        lines[line_of(group)].add(group, storage);
+    }
+    return lines;
+}
+
 WeightLines weight_lines(const ModelCard& card, const FormatSpec& spec, const MemoryOptions& options) {
+    if (const Recipe* recipe = recipe_of(spec))
+        return recipe_lines(card, *recipe);
     WeightLines lines;
     for (const WeightGroup& group : card.weights)
         lines[line_of(group)].add(group, storage_of(group, spec, options, card.tied_embeddings));
@@ -239,7 +260,8 @@ std::string difference_of(const ModelCard& card, const Ledger& ledger, const Wei
             parts += fmt::format("{}{} {}", parts.empty() ? "" : "; ", signed_gb(bytes), why);
     };
     add(named, fmt::format("because the model behind the round number has {:.2f} billion weights", count / 1e9));
-    add(kept, "for what stays in more bits (embeddings, head, norms)");
+    add(kept, recipe_of(ledger.spec) == nullptr ? "for what stays in more bits (embeddings, head, norms)"
+                                                : "for what the recipe stores in other types");
     add(scales, "for scales, zero points and padding");
     if (parts.empty())
         return "true and naive size of the weights are equal";

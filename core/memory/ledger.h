@@ -23,7 +23,7 @@ struct MemoryOptions {
     std::uint64_t batch = 1;
     std::string kv_cache = "fp16"; ///< fp32, fp16, bf16, fp8_e4m3, q8_0, q4_0
     bool flash_attention = true;
-    bool quantize_embeddings = false; ///< override of what the ecosystem leaves in 16 bits
+    bool quantize_embeddings = false; ///< override of what the ecosystem leaves in 16 bits; recipes decide themselves
     bool quantize_head = false;
 };
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/checkpoint/checkpoint.h"
+#include "core/formats/recipe.h"
 
 namespace qs {
 
@@ -16,7 +17,8 @@ struct WeightGroup {
     std::uint64_t copies = 1; ///< over layers and experts
     std::uint64_t rows = 0;
     std::uint64_t columns = 0;
-    bool matrix = true; ///< false for norms and biases: vectors, never quantized
+    bool matrix = true;                ///< false for norms and biases: vectors, never quantized
+    ModelPart part = ModelPart::other; ///< to recipes
 
     std::uint64_t count() const { return copies * rows * columns; }
 };
@@ -43,6 +45,7 @@ struct ModelCard {
     int sliding_layers = 0; ///< how many layers use the window
     int max_context = 0;    ///< 0 if unknown
     std::vector<WeightGroup> weights;
+    RecipeModel recipe_model; ///< the same weights tensor by tensor, for recipes; empty if there are absurdly many
 };
 
 /// Built-in cards (resources/model_cards.json), nominal ones first.

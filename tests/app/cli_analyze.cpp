@@ -68,6 +68,29 @@ private slots:
         QVERIFY(outcome.error.isEmpty());
     }
 
+    /// Without a head the embedding is stored as one, and one row of the two layers' q is no row of blocks.
+    void recipes() {
+        const QStringList command{"analyze", model_, "--formats", "Q4_K_M,recipe:q8_0"};
+        const json document = run_cli(command + QStringList{"--json"}).json();
+        QVERIFY(document["formats"] == (json{"Q4_K_M", "recipe:Q8_0"}));
+        const char* used[][2] = {{"q8_0", "q8_0"}, {"q5_0", "q8_0"}, {"fp16", "fp16"}};
+        for (std::size_t tensor = 0; tensor < 3; ++tensor)
+            for (std::size_t recipe = 0; recipe < 2; ++recipe) {
+                const json& result = document["tensors"][tensor]["results"][recipe];
+                QVERIFY(result["format"] == document["formats"][recipe] && result["kept"].is_null());
+                QVERIFY2(result["used"] == used[tensor][recipe], result.dump().c_str());
+            }
+        const json& total = document["model"][0];
+        QVERIFY(total["format"] == "Q4_K_M" && total["tensors"] == 3 && !total.contains("used"));
+        const double bits = 32 * 64 * 8.5 + 64 * 64 * 5.5 + 64 * 33 * 16.0;
+        QVERIFY(close(total["bits_per_weight"], bits / (32 * 64 + 64 * 64 + 64 * 33)));
+
+        const QByteArray table = run_cli(command + QStringList{"--tensors", "*"}).out;
+        QVERIFY2(table.contains("q5_0 *"), table);
+        QVERIFY(table.contains("model.layers.0.self_attn.q_proj.weight: q5_0 instead of the q4_K of Q4_K_M"));
+        QVERIFY(table.contains("kept model.norm.weight in fp32 by Q4_K_M: it is a vector"));
+    }
+
     void threads_do_not_change_a_number() {
         json one = run_cli(arguments({"--json", "--threads", "1"})).json();
         json three = run_cli(arguments({"--json", "--threads", "3"})).json();

@@ -75,6 +75,22 @@ private slots:
         QCOMPARE(line_bytes(document["results"][1], "linear weights"), linear * 4.5 / 8);
     }
 
+    void recipes() {
+        const json document = memory({"--model", "llama-2-7b", "--formats", "Q4_K_M,recipe:Q6_K"});
+        QVERIFY2(document.is_object(), document.dump().c_str());
+        // q6_K in half of the layers' attention v and MLP down, and in the head.
+        const double v = 4096.0 * 4096, down = 4096.0 * 11008, others = 3 * v + 2 * down;
+        const double more = 16 * (v + down), linear = 32 * (others + v + down);
+        const json& q4 = document["results"][0];
+        QCOMPARE(line_bytes(q4, "linear weights"), ((linear - more) * 4.5 + more * 6.5625) / 8);
+        QCOMPARE(line_bytes(q4, "embedding weights"), 32000.0 * 4096 * 4.5 / 8);
+        QCOMPARE(line_bytes(q4, "head weights"), 32000.0 * 4096 * 6.5625 / 8);
+        QCOMPARE(line_bytes(q4, "norm weights"), 65.0 * 4096 * 4);
+        QVERIFY(q4["format"] == "Q4_K_M" && document["results"][1]["format"] == "recipe:Q6_K");
+        QCOMPARE(q4["naive_bytes"].get<double>(), 6738415616.0 / 2);
+        QCOMPARE(line_bytes(document["results"][1], "linear weights"), linear * 6.5625 / 8);
+    }
+
     void what_fits() {
         const json document = memory({"--model", "llama-2-7b", "--formats", "fp16,nf4", "--context", "2048"});
         const json& gpus = document["results"][0]["gpus"];

@@ -64,6 +64,11 @@ private slots:
                                          << "mode lora is not available in this version";
         QTest::newRow("unknown cache") << QStringList{"memory", "--model", "7B", "--formats", "nf4", "--kv-cache", "q3"}
                                        << "--kv-cache";
+        QTest::newRow("a format or a recipe") << analyze + QStringList{"Q6_K"} << "recipe:Q6_K";
+        QTest::newRow("unknown recipe") << analyze + QStringList{"recipe:Q9_K"} << "recipe 'Q9_K'";
+        QTest::newRow("no recipe for one tensor")
+            << QStringList{"histogram", model_, "--tensor", "model.norm.weight", "--format", "Q4_K_M"} << "is a recipe";
+        QTest::newRow("no recipe in bench") << QStringList{"bench", "--formats", "nf4,Q4_K_M"} << "is a recipe";
         QTest::newRow("unknown bench format") << QStringList{"bench", "--formats", "int9"} << "int8";
     }
 
@@ -161,6 +166,23 @@ private slots:
                                "nf4", "fp4", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0"})
             QVERIFY2(ids.contains(id), id);
         QVERIFY(run_cli({"formats"}).out.contains("nf4"));
+    }
+
+    void recipes() {
+        const json document = run_cli({"formats", "--recipes", "--json"}).json();
+        QVERIFY(document.is_array());
+        std::set<std::string> ids;
+        for (const json& recipe : document) {
+            ids.insert(recipe["id"]);
+            QVERIFY(recipe["family"] == "recipe" && recipe["type"].is_string() && recipe["needs_imatrix"].is_boolean());
+            if (recipe["id"] == "Q4_K_M") // the bytes of its tensors over the weights of Llama 2 7B
+                QVERIFY(std::abs(recipe["bits_per_weight"].get<double>() - 4.844) < 0.001);
+        }
+        for (const char* id : {"recipe:Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M",
+                               "recipe:Q6_K", "recipe:Q8_0", "recipe:IQ2_XXS", "IQ3_M", "MXFP4_MOE"})
+            QVERIFY2(ids.contains(id), id);
+        QVERIFY(run_cli({"formats", "--recipes"}).out.contains("recipe:Q6_K"));
+        QVERIFY(!run_cli({"formats", "--json"}).out.contains("Q4_K_M"));
     }
 
     void devices() {
