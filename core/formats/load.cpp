@@ -7,6 +7,7 @@
 #include "core/base/error.h"
 #include "core/base/half.h"
 #include "core/formats/ggml_basic.h"
+#include "core/formats/ggml_iq.h"
 #include "core/formats/ggml_ternary.h"
 
 namespace qs {
@@ -55,6 +56,11 @@ void load_blocks(const std::byte* data, std::uint64_t begin, std::size_t count, 
     }
 }
 
+void swap_words(std::uint8_t* bytes, std::uint32_t words) {
+    for (std::uint32_t word = 0; word < words; ++word)
+        std::swap(bytes[2 * word], bytes[2 * word + 1]);
+}
+
 /// Blocks of a packed codec.
 template <class Codec>
 void load_packed(const std::byte* data, std::uint64_t begin, std::size_t count, bool swapped, float* out) {
@@ -62,8 +68,10 @@ void load_packed(const std::byte* data, std::uint64_t begin, std::size_t count, 
         const std::uint64_t element = begin + i, block = element / Codec::block;
         std::uint8_t bytes[Codec::bytes];
         std::memcpy(bytes, data + block * Codec::bytes, sizeof bytes);
-        for (std::uint32_t word = 0; swapped && word < Codec::half_words.count; ++word)
-            std::swap(bytes[Codec::half_words.offset + 2 * word], bytes[Codec::half_words.offset + 2 * word + 1]);
+        if (swapped) {
+            swap_words(bytes + Codec::half_words.offset, Codec::half_words.count);
+            swap_words(bytes + Codec::half_words.second_offset, Codec::half_words.second_count);
+        }
         float values[Codec::block];
         const auto first = static_cast<std::size_t>(element % Codec::block);
         const std::size_t length = std::min(Codec::block - first, count - i);
@@ -117,6 +125,20 @@ void load_weights(DType dtype, bool byte_swapped, const std::byte* data, std::ui
         return load_packed<Iq4Nl>(data, begin, count, byte_swapped, out);
     case DType::iq4_xs:
         return load_packed<Iq4Xs>(data, begin, count, byte_swapped, out);
+    case DType::iq1_s:
+        return load_packed<Iq1S>(data, begin, count, byte_swapped, out);
+    case DType::iq1_m:
+        return load_packed<Iq1M>(data, begin, count, byte_swapped, out);
+    case DType::iq2_xxs:
+        return load_packed<Iq2Xxs>(data, begin, count, byte_swapped, out);
+    case DType::iq2_xs:
+        return load_packed<Iq2Xs>(data, begin, count, byte_swapped, out);
+    case DType::iq2_s:
+        return load_packed<Iq2S>(data, begin, count, byte_swapped, out);
+    case DType::iq3_xxs:
+        return load_packed<Iq3Xxs>(data, begin, count, byte_swapped, out);
+    case DType::iq3_s:
+        return load_packed<Iq3S>(data, begin, count, byte_swapped, out);
     case DType::tq1_0:
         return load_packed<Tq1_0>(data, begin, count, byte_swapped, out);
     case DType::tq2_0:

@@ -32,9 +32,10 @@ struct BlockContext {
     float row_mean_square = 0;         ///< of the row, where the codec weighs_row and there is importance
 };
 
-/// A run of 16-bit words inside a block.
+/// Up to two runs of 16-bit words inside a block.
 struct HalfWords {
     std::uint32_t offset, count;
+    std::uint32_t second_offset = 0, second_count = 0;
 };
 
 /// Encodes or decodes consecutive blocks, without importance; the fast forms of the scalar codecs.

@@ -5,6 +5,7 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/floating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/format_spec.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ggml_basic.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/ggml_iq_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ggml_packed.cpp
   ${CMAKE_CURRENT_LIST_DIR}/integer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
