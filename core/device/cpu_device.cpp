@@ -467,11 +467,17 @@ const std::vector<std::uint16_t>& bench_weights() {
 
 constexpr std::uint64_t bench_columns = 4096;
 
+/// The same for all columns, for formats that cannot do without.
+const float* bench_importance(const FormatSpec& spec) {
+    static const std::vector<float> even(bench_columns, 1.0F);
+    return format(spec.id).importance == Importance::required ? even.data() : nullptr;
+}
+
 BenchResult CpuDevice::bench(const FormatSpec& spec, const std::string& operation, int threads, JobControl& job) {
     const auto& weights = bench_weights();
     const TensorShape shape{weights.size() / bench_columns, bench_columns};
     const TensorView view{DType::bf16, false,   reinterpret_cast<const std::byte*>(weights.data()),
-                          shape,       nullptr, nullptr};
+                          shape,       nullptr, bench_importance(spec)};
     if (operation != "encode" && operation != "encode+error")
         throw Error("bench", "there is no operation '" + operation + "'", "use encode or encode+error");
     const bool with_error = operation == "encode+error";
