@@ -8,6 +8,7 @@
 #include "core/formats/floating.h"
 #include "core/formats/format_spec.h"
 #include "core/formats/ggml_basic.h"
+#include "core/formats/ggml_iq.h"
 #include "core/formats/ggml_ternary.h"
 #include "core/formats/integer.h"
 
@@ -124,6 +125,20 @@ auto with_ggml_packed_codec(const FormatSpec& spec, Use&& use) {
         return use(Iq4Nl{});
     if (spec.id == "iq4_xs")
         return use(Iq4Xs{});
+    if (spec.id == "iq1_s")
+        return use(Iq1S{});
+    if (spec.id == "iq1_m")
+        return use(Iq1M{});
+    if (spec.id == "iq2_xxs")
+        return use(Iq2Xxs{});
+    if (spec.id == "iq2_xs")
+        return use(Iq2Xs{});
+    if (spec.id == "iq2_s")
+        return use(Iq2S{});
+    if (spec.id == "iq3_xxs")
+        return use(Iq3Xxs{});
+    if (spec.id == "iq3_s")
+        return use(Iq3S{});
     if (spec.id == "mxfp4_ggml")
         return use(Mxfp4Ggml{});
     if (spec.id == "nvfp4_ggml")
@@ -167,6 +182,20 @@ auto with_stored_codec(DType dtype, Use&& use) {
         return use(Iq4Nl{});
     case DType::iq4_xs:
         return use(Iq4Xs{});
+    case DType::iq1_s:
+        return use(Iq1S{});
+    case DType::iq1_m:
+        return use(Iq1M{});
+    case DType::iq2_xxs:
+        return use(Iq2Xxs{});
+    case DType::iq2_xs:
+        return use(Iq2Xs{});
+    case DType::iq2_s:
+        return use(Iq2S{});
+    case DType::iq3_xxs:
+        return use(Iq3Xxs{});
+    case DType::iq3_s:
+        return use(Iq3S{});
     case DType::mxfp4:
         return use(Mxfp4Ggml{});
     case DType::nvfp4:

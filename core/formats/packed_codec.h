@@ -32,20 +32,26 @@ struct BlockContext {
     float row_mean_square = 0;         ///< of the row, where the codec weighs_row and there is importance
 };
 
-/// A run of 16-bit words inside a block.
+/// Up to two runs of 16-bit words inside a block.
 struct HalfWords {
     std::uint32_t offset, count;
+    std::uint32_t second_offset = 0, second_count = 0;
 };
+
+/// Turns consecutive 16-bit words into the other byte order.
+QS_HD inline void swap_words(std::uint8_t* bytes, std::uint32_t count) {
+    for (std::uint32_t word = 0; word != count; ++word) {
+        const std::uint8_t first = bytes[2 * word];
+        bytes[2 * word] = bytes[2 * word + 1];
+        bytes[2 * word + 1] = first;
+    }
+}
 
 /// Turns the 16-bit words of a block into the other byte order; bytes of codes have none.
 template <class Codec>
 QS_HD void swap_half_words(std::uint8_t* block) {
-    for (std::uint32_t word = 0; word != Codec::half_words.count; ++word) {
-        std::uint8_t* bytes = block + Codec::half_words.offset + 2 * word;
-        const std::uint8_t first = bytes[0];
-        bytes[0] = bytes[1];
-        bytes[1] = first;
-    }
+    swap_words(block + Codec::half_words.offset, Codec::half_words.count);
+    swap_words(block + Codec::half_words.second_offset, Codec::half_words.second_count);
 }
 
 /// Codes whose levels ascend with them.
@@ -250,7 +256,7 @@ private:
     void encode_batch(const float* weights, std::uint64_t begin, std::size_t offset, std::size_t length,
                       std::uint8_t* out) const {
         if (lacks_importance_)
-            throw Error("this format", "needs an importance matrix", "give one, or choose another format");
+            throw Error("a format of this kind", "needs an importance matrix", "give one, or choose another format");
         float clean[batch];
         const float* from = weights + offset;
         if (!all_finite(from, length)) {

@@ -4,6 +4,7 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/dynamic_map.cpp
   ${CMAKE_CURRENT_LIST_DIR}/floating.cpp
   ${CMAKE_CURRENT_LIST_DIR}/format_spec.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/ggml_iq_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ggml_packed.cpp
   ${CMAKE_CURRENT_LIST_DIR}/integer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
@@ -20,6 +21,7 @@ target_sources(quantoscope_core PRIVATE
 set_source_files_properties(
   ${CMAKE_CURRENT_LIST_DIR}/bitsandbytes.cpp
   ${CMAKE_CURRENT_LIST_DIR}/floating.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/ggml_iq_tables.cpp
   ${CMAKE_CURRENT_LIST_DIR}/ggml_packed.cpp
   ${CMAKE_CURRENT_LIST_DIR}/integer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
