@@ -6,7 +6,6 @@
 #include <set>
 
 #include "coding.h"
-#include "core/formats/codec_dispatch.h"
 #include "core/formats/scoped_codec.h"
 
 using namespace qs;
@@ -62,8 +61,6 @@ private:
     /// The spec that the row is named by.
     static FormatSpec spec() { return parse_spec(QTest::currentDataTag()); }
     static bool is_float() { return format(spec().id).family == "float"; }
-    /// Whether the format's blocks are encoded as a whole, so that every weight of a block has a say in its scales.
-    static bool is_packed() { return !has_block_codec(spec()); }
     /// The shape with rows of whole blocks, where the format needs that.
     static TensorShape fitted(TensorShape shape) {
         while (effective_spec(spec(), shape) != spec())
@@ -165,7 +162,7 @@ void TestCodecs::nonfinite() {
     QCOMPARE(with.sums.count, shape.count() - places.size());
     QVERIFY(std::isfinite(with.sums.sum_d2) && std::isfinite(with.sums.sum_v2));
     for (std::size_t i = 0; i < dirty.size(); ++i) {
-        if (!places.contains(i) && is_packed()) {
+        if (!places.contains(i) && is_packed(spec())) {
             QVERIFY(std::isfinite(with.decoded[i]));
         } else if (!places.contains(i)) {
             QCOMPARE(with.codes[i], without.codes[i]);
@@ -266,12 +263,12 @@ void TestCodecs::codebook() {
     std::size_t ties = 0;
     for (std::size_t i = 0; i < weights.size(); ++i) {
         // A rounded zero point shifts the range by up to half a step; a searched scale may cut the ends off.
-        QVERIFY(std::abs(position[i]) <= 1.07F || spec().id == "llm_int8" || is_packed());
+        QVERIFY(std::abs(position[i]) <= 1.07F || spec().id == "llm_int8" || is_packed(spec()));
         const auto above = std::lower_bound(boundaries.begin(), boundaries.end(), static_cast<double>(position[i]));
         const auto level = static_cast<std::size_t>(above - boundaries.begin());
         // ggml codes what it rounds to −0 as +0.
         const bool same = levels[level].code == coded[i] ||
-                          (is_packed() && levels[level].value == 0 && value_of_code.at(coded[i]) == 0);
+                          (is_packed(spec()) && levels[level].value == 0 && value_of_code.at(coded[i]) == 0);
         if (same || (spec().id == "llm_int8" && coded[i] == 128))
             continue;
         const auto is_near = [&](std::size_t boundary) {
