@@ -9,5 +9,5 @@ quantoscope_test(test_codecs SOURCES core/formats/test_codecs.cpp LABELS unit)
 quantoscope_test(test_load SOURCES core/formats/test_load.cpp LABELS unit)
 quantoscope_test(test_simd SOURCES core/formats/test_simd.cpp LABELS unit LIBRARIES hwy::hwy)
 quantoscope_test(test_simd_blocks SOURCES core/formats/test_simd_blocks.cpp LABELS unit slow
-  LIBRARIES hwy::hwy TBB::tbb)
+  LIBRARIES hwy::hwy TBB::tbb TIMEOUT 600)
 quantoscope_test(test_readme SOURCES core/formats/test_readme.cpp LABELS unit)
