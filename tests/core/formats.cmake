@@ -1,4 +1,5 @@
 find_package(hwy REQUIRED)
+find_package(TBB REQUIRED)
 quantoscope_test(test_golden SOURCES core/formats/test_golden.cpp LABELS golden)
 quantoscope_test(test_golden_ggml SOURCES core/formats/test_golden_ggml.cpp LABELS golden)
 quantoscope_test(test_golden_more SOURCES core/formats/test_golden_more.cpp LABELS golden)
@@ -8,4 +9,6 @@ quantoscope_test(test_codecs SOURCES core/formats/test_codecs.cpp LABELS unit)
 quantoscope_test(test_iq SOURCES core/formats/test_iq.cpp LABELS golden)
 quantoscope_test(test_load SOURCES core/formats/test_load.cpp LABELS unit)
 quantoscope_test(test_simd SOURCES core/formats/test_simd.cpp LABELS unit LIBRARIES hwy::hwy)
+quantoscope_test(test_simd_blocks SOURCES core/formats/test_simd_blocks.cpp LABELS unit slow
+  LIBRARIES hwy::hwy TBB::tbb TIMEOUT 600)
 quantoscope_test(test_readme SOURCES core/formats/test_readme.cpp LABELS unit)

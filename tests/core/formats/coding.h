@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "core/base/error.h"
 #include "core/base/half.h"
+#include "core/formats/codec_dispatch.h"
 #include "core/formats/registry.h"
 
 /// What the tests of the formats share: a matrix through a format, whole or in parts, and random weights.
@@ -35,6 +37,16 @@ std::vector<T> values_of(const std::vector<std::byte>& bytes) {
     std::vector<T> values(bytes.size() / sizeof(T));
     std::memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
     return values;
+}
+
+/// Whether the format's blocks are encoded as a whole (core/formats/packed_codec.h).
+inline bool is_packed(const FormatSpec& spec) {
+    try {
+        with_ggml_packed_codec(spec, [](const auto&) {});
+        return true;
+    } catch (const Error&) {
+        return false;
+    }
 }
 
 /// Ranges that cover `count` elements: one, or random ones between cuts of the codec.
