@@ -29,8 +29,12 @@ FormatResult unmeasured(const FormatSpec& spec, const TensorShape& shape, double
 
 std::vector<std::unique_ptr<TensorCodec>> bind_codecs(const TensorView& tensor, std::span<const FormatSpec> specs) {
     std::vector<std::unique_ptr<TensorCodec>> codecs;
-    for (const FormatSpec& spec : specs)
-        codecs.push_back(bind_codec(effective_spec(spec, tensor.shape), tensor.shape, tensor.importance));
+    for (const FormatSpec& spec : specs) {
+        const FormatSpec used = effective_spec(spec, tensor.shape);
+        if (format(used.id).importance == Importance::required && tensor.importance == nullptr)
+            throw Error("format " + used.text(), "needs an importance matrix", "give one, or choose another format");
+        codecs.push_back(bind_codec(used, tensor.shape, tensor.importance));
+    }
     return codecs;
 }
 

@@ -256,7 +256,7 @@ private:
     void encode_batch(const float* weights, std::uint64_t begin, std::size_t offset, std::size_t length,
                       std::uint8_t* out) const {
         if (lacks_importance_)
-            throw Error("a format of this kind", "needs an importance matrix", "give one, or choose another format");
+            throw Error("this format", "needs an importance matrix", "give one, or choose another format");
         float clean[batch];
         const float* from = weights + offset;
         if (!all_finite(from, length)) {

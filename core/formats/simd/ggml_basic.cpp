@@ -137,7 +137,9 @@ HWY_INLINE void encode_affine(const float* weights, std::size_t blocks, std::uin
         [](const float* from, Scales& scales) {
             const Ends ends = ends_of(from);
             const VF range = hn::Sub(ends.high, ends.low);
-            store_scales(hn::Div(range, constant(Codec::Element::last)), safe_range(range), scales);
+            // The sign of a minimum of zero is that of the first one.
+            const MF safe = hn::And(safe_range(range), hn::Ne(ends.low, zero()));
+            store_scales(hn::Div(range, constant(Codec::Element::last)), safe, scales);
             store(ends.low, scales.low);
             store_halves(ends.low, scales.stored_low);
         },

@@ -44,7 +44,8 @@ Independent measure(const std::vector<float>& weights, const std::vector<float>&
 std::vector<FormatSpec> all_formats() {
     std::vector<FormatSpec> specs;
     for (const Format& format : formats())
-        specs.push_back(parse_spec(format.id));
+        if (format.importance != Importance::required)
+            specs.push_back(parse_spec(format.id));
     for (const char* text : {"nf4:dq", "nf4:block=4096", "fp4:dq", "int4:affine", "int4:scope=tensor",
                              "fp8_e4m3:scale=channel", "llm_int8:threshold=0.05"})
         specs.push_back(parse_spec(text));

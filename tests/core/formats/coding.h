@@ -63,11 +63,21 @@ inline std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges_of(const Tens
     return ranges;
 }
 
+/// Even importance for formats that do not encode without; null for the others.
+inline const float* needed_importance(const FormatSpec& spec, const TensorShape& shape) {
+    thread_local std::vector<float> even;
+    if (format(spec.id).importance != Importance::required)
+        return nullptr;
+    even.assign(static_cast<std::size_t>(shape.columns), 1.0F);
+    return even.data();
+}
+
 /// The codec of a spec, its scan done in the given order of ranges. `importance` is null or of each column.
 inline std::unique_ptr<TensorCodec> scanned_codec(const FormatSpec& spec, const std::vector<float>& weights,
                                                   const TensorShape& shape, std::mt19937* random = nullptr,
                                                   const float* importance = nullptr) {
-    std::unique_ptr<TensorCodec> codec = bind_codec(spec, shape, importance);
+    std::unique_ptr<TensorCodec> codec =
+        bind_codec(spec, shape, importance != nullptr ? importance : needed_importance(spec, shape));
     if (!codec->needs_scan())
         return codec;
     auto ranges = ranges_of(*codec, shape.count(), random);

@@ -31,6 +31,7 @@ void TestRegistry::table() {
                              "llm_int8 nf4 fp4 "
                              "q4_0 q4_1 q5_0 q5_1 q8_0 "
                              "q2_K q3_K q4_K q5_K q6_K iq4_nl iq4_xs "
+                             "iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq3_xxs iq3_s "
                              "tq1_0 tq2_0 q1_0 q2_0 mxfp4_ggml nvfp4_ggml";
     QStringList ids;
     for (const Format& entry : formats()) {
