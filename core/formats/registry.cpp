@@ -19,7 +19,7 @@ using Kind = FormatParameter::Kind;
 
 constexpr const char* ml_dtypes = "ml_dtypes 0.5.3 and CUDA 13.0 conversions";
 constexpr const char* bitsandbytes = "bitsandbytes 95f9af30 (CUDA kernels, IEEE division)";
-constexpr const char* ggml = "ggml d99724f2 (quantize_row_*_ref)";
+constexpr const char* ggml = "ggml d99724f2 (ggml_quantize_chunk)";
 
 // --- block sizes -----------------------------------------------------------------------------------------------
 

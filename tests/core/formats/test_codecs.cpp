@@ -61,6 +61,11 @@ private:
     /// The spec that the row is named by.
     static FormatSpec spec() { return parse_spec(QTest::currentDataTag()); }
     static bool is_float() { return format(spec().id).family == "float"; }
+    /// Whether levels are chosen together, as points of a grid: the nearest of one weight may not be among them.
+    static bool chooses_points() {
+        const std::string id = spec().id;
+        return id.starts_with("iq1") || id.starts_with("iq2") || id.starts_with("iq3");
+    }
     /// The shape with rows of whole blocks, where the format needs that.
     static TensorShape fitted(TensorShape shape) {
         while (effective_spec(spec(), shape) != spec())
@@ -276,6 +281,8 @@ void TestCodecs::codebook() {
             return boundary < boundaries.size() && std::abs(boundaries[boundary] - position[i]) < tolerance;
         };
         if (position[i] == 0 && has_one_level(*codec, weights, i))
+            continue;
+        if (chooses_points())
             continue;
         QVERIFY((is_near(level) && levels[level + 1].code == coded[i]) ||
                 (level > 0 && is_near(level - 1) && levels[level - 1].code == coded[i]));
