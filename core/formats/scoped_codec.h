@@ -284,5 +284,7 @@ std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const Ten
 std::unique_ptr<TensorCodec> bind_ggml_basic(const FormatSpec& spec, const TensorShape& shape, const float* importance);
 std::unique_ptr<TensorCodec> bind_ggml_packed(const FormatSpec& spec, const TensorShape& shape,
                                               const float* importance);
+std::unique_ptr<TensorCodec> bind_microscaling(const FormatSpec& spec, const TensorShape& shape,
+                                               const float* importance);
 
 } // namespace qs

@@ -4,6 +4,7 @@ quantoscope_test(test_golden_more SOURCES core/formats/test_golden_more.cpp LABE
 quantoscope_test(test_registry SOURCES core/formats/test_registry.cpp LABELS unit)
 quantoscope_test(test_conversions SOURCES core/formats/test_conversions.cpp LABELS unit)
 quantoscope_test(test_codecs SOURCES core/formats/test_codecs.cpp LABELS unit)
+quantoscope_test(test_microscaling SOURCES core/formats/test_microscaling.cpp LABELS unit)
 quantoscope_test(test_load SOURCES core/formats/test_load.cpp LABELS unit)
 quantoscope_test(test_simd SOURCES core/formats/test_simd.cpp LABELS unit LIBRARIES hwy::hwy)
 quantoscope_test(test_readme SOURCES core/formats/test_readme.cpp LABELS unit)
