@@ -62,6 +62,10 @@ DeviceFp4Codec on_device(const Fp4Codec& codec) {
     return {codec};
 }
 
+const Dynamic8Codec& on_device(const Dynamic8Codec& codec) {
+    return codec;
+}
+
 } // namespace
 
 template <class Codec>
@@ -71,5 +75,6 @@ std::unique_ptr<FormatRun> make_codec_run(const Codec& codec, RunContext context
 
 template std::unique_ptr<FormatRun> make_codec_run(const Nf4Codec&, RunContext);
 template std::unique_ptr<FormatRun> make_codec_run(const Fp4Codec&, RunContext);
+template std::unique_ptr<FormatRun> make_codec_run(const Dynamic8Codec&, RunContext);
 
 } // namespace qs::cuda

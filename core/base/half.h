@@ -68,31 +68,65 @@ QS_HD inline float round_to_tf32(float value) {
 
 /// The two 8-bit floats of the OCP OFP8 specification.
 struct E4M3 {
-    static constexpr int mantissa_bits = 3, bias = 7;
+    static constexpr int bits = 8, mantissa_bits = 3, bias = 7;
     static constexpr float largest = 448.0F;
     static constexpr std::uint8_t nan = 0x7F;
 };
 struct E5M2 {
-    static constexpr int mantissa_bits = 2, bias = 15;
+    static constexpr int bits = 8, mantissa_bits = 2, bias = 15;
     static constexpr float largest = 57344.0F;
     static constexpr std::uint8_t nan = 0x7F;
 };
 
-/// Saturates at ±largest; a NaN stays one.
+/// The 6- and 4-bit floats of the OCP Microscaling specification: every code is a number.
+struct E3M2 {
+    static constexpr int bits = 6, mantissa_bits = 2, bias = 3;
+    static constexpr float largest = 28.0F;
+};
+struct E2M3 {
+    static constexpr int bits = 6, mantissa_bits = 3, bias = 1;
+    static constexpr float largest = 7.5F;
+};
+struct E2M1 {
+    static constexpr int bits = 4, mantissa_bits = 1, bias = 1;
+    static constexpr float largest = 6.0F;
+};
+
+/// An 8-, 6- or 4-bit float; saturates at ±largest, for infinities and NaN too.
 template <class Kind>
-QS_HD std::uint8_t float_to_fp8(float value) {
+QS_HD std::uint8_t float_to_minifloat(float value) {
     constexpr int shift = 23 - Kind::mantissa_bits;
     constexpr std::uint32_t smallest_normal = static_cast<std::uint32_t>(128 - Kind::bias) << 23;
     // Added to a subnormal, it leaves the rounded multiple of 2^(1 − bias − mantissa bits) in the low bits.
     constexpr std::uint32_t aligned = static_cast<std::uint32_t>(127 + 23 + 1 - Kind::bias - Kind::mantissa_bits) << 23;
     const std::uint32_t bits = float_bits(value), magnitude = bits & 0x7FFFFFFFU;
-    const std::uint32_t sign = (bits >> 24) & 0x80U;
+    const std::uint32_t sign = bits >> 31 << (Kind::bits - 1);
     const std::uint32_t clamped = bits_float(magnitude) < Kind::largest ? magnitude : float_bits(Kind::largest);
     const std::uint32_t subnormal = float_bits(bits_float(clamped) + bits_float(aligned)) - aligned;
     const std::uint32_t normal = ((clamped + ((1U << (shift - 1)) - 1) + ((clamped >> shift) & 1)) >> shift) -
                                  (static_cast<std::uint32_t>(127 - Kind::bias) << Kind::mantissa_bits);
-    const std::uint32_t finite = clamped < smallest_normal ? subnormal : normal;
-    return static_cast<std::uint8_t>(sign | (magnitude > 0x7F800000U ? Kind::nan : finite));
+    return static_cast<std::uint8_t>(sign | (clamped < smallest_normal ? subnormal : normal));
+}
+
+/// The value of a code that is a finite number.
+template <class Kind>
+QS_HD float minifloat_to_float(std::uint8_t code) {
+    constexpr int step = 1 - Kind::bias - Kind::mantissa_bits;
+    const std::uint32_t sign = static_cast<std::uint32_t>(code) >> (Kind::bits - 1) << 31;
+    const std::uint32_t magnitude = code & ((1U << (Kind::bits - 1)) - 1);
+    const float unit = bits_float(static_cast<std::uint32_t>(127 + step) << 23);
+    const std::uint32_t subnormal = float_bits(static_cast<float>(static_cast<int>(magnitude)) * unit);
+    const std::uint32_t normal =
+        (magnitude << (23 - Kind::mantissa_bits)) + (static_cast<std::uint32_t>(127 - Kind::bias) << 23);
+    return bits_float(sign | (magnitude < (1U << Kind::mantissa_bits) ? subnormal : normal));
+}
+
+/// Saturates at ±largest; a NaN stays one.
+template <class Kind>
+QS_HD std::uint8_t float_to_fp8(float value) {
+    const std::uint32_t bits = float_bits(value);
+    const std::uint32_t nan = ((bits >> 24) & 0x80U) | Kind::nan;
+    return (bits & 0x7FFFFFFFU) > 0x7F800000U ? static_cast<std::uint8_t>(nan) : float_to_minifloat<Kind>(value);
 }
 
 template <class Kind>
@@ -100,17 +134,20 @@ QS_HD float fp8_to_float(std::uint8_t code);
 
 template <>
 QS_HD inline float fp8_to_float<E4M3>(std::uint8_t code) {
-    const std::uint32_t sign = static_cast<std::uint32_t>(code & 0x80U) << 24, magnitude = code & 0x7FU;
-    const std::uint32_t subnormal = float_bits(static_cast<float>(static_cast<int>(magnitude)) * 0x1p-9F);
-    const std::uint32_t normal = (magnitude << 20) + (120U << 23);
-    const std::uint32_t number = magnitude < 8 ? subnormal : normal;
-    return bits_float(sign | (magnitude == E4M3::nan ? 0x7FC00000U : number));
+    const std::uint32_t nan = static_cast<std::uint32_t>(code & 0x80U) << 24 | 0x7FC00000U;
+    return (code & 0x7FU) == E4M3::nan ? bits_float(nan) : minifloat_to_float<E4M3>(code);
 }
 
 template <>
 QS_HD inline float fp8_to_float<E5M2>(std::uint8_t code) {
     // E5M2 is the upper half of a binary16.
     return fp16_to_float(static_cast<std::uint16_t>(code << 8));
+}
+
+/// E8M0, the scale of the OCP Microscaling formats: 2^(code − 127); 255 is NaN.
+QS_HD inline float e8m0_to_float(std::uint8_t code) {
+    const std::uint32_t power = code == 0 ? 0x00400000U : static_cast<std::uint32_t>(code) << 23;
+    return bits_float(code == 255 ? 0x7FC00000U : power);
 }
 
 } // namespace qs

@@ -3,7 +3,6 @@
 #include <numeric>
 
 #include "core/formats/codec_dispatch.h"
-#include "core/formats/dynamic_map.h"
 #include "core/formats/scoped_codec.h"
 #include "core/formats/simd/codebook4.h"
 
@@ -45,6 +44,13 @@ std::vector<std::uint8_t> packed(const std::vector<std::uint16_t>& codes) {
     return bytes;
 }
 
+StoredArray absmax_array(const std::vector<AbsmaxScale>& scales) {
+    std::vector<float> absmax;
+    for (const AbsmaxScale& scale : scales)
+        absmax.push_back(scale.decode);
+    return stored_array("absmax.f32", absmax);
+}
+
 template <class Codec>
 class FourBitTensorCodec : public ScopedCodec<Codec> {
 public:
@@ -68,10 +74,7 @@ public:
 
     std::vector<StoredArray> store(const float* weights) const override {
         const auto all = this->encode_all(weights);
-        std::vector<float> absmax;
-        for (const auto& scale : all.scales)
-            absmax.push_back(scale.decode);
-        return {stored_array("weight.u8", packed(all.codes)), stored_array("absmax.f32", absmax)};
+        return {stored_array("weight.u8", packed(all.codes)), absmax_array(all.scales)};
     }
 
 protected:
@@ -139,14 +142,42 @@ private:
     NestedAbsmax nested_;
 };
 
+class Dynamic8TensorCodec final : public ScopedCodec<Dynamic8Codec> {
+public:
+    using ScopedCodec::ScopedCodec;
+
+    double stored_bits() const override {
+        return 8.0 * static_cast<double>(shape().count()) + 32.0 * static_cast<double>(scopes());
+    }
+
+    std::optional<Codebook> codebook() const override {
+        std::vector<Level> levels;
+        for (std::uint32_t code = 0; code < 256; ++code)
+            levels.push_back({code, dynamic_level(code)});
+        return halfway_codebook(std::move(levels));
+    }
+
+    std::vector<StoredArray> store(const float* weights) const override {
+        const auto all = encode_all(weights);
+        return {stored_array("weight.u8", std::vector<std::uint8_t>(all.codes.begin(), all.codes.end())),
+                absmax_array(all.scales)};
+    }
+};
+
+template <class Codec>
+std::unique_ptr<TensorCodec> bind(const Codec& codec, const FormatSpec& spec, const TensorShape& shape) {
+    if (spec.flag("dq"))
+        return std::make_unique<DoubleQuantTensorCodec<Codec>>(codec, shape);
+    return std::make_unique<FourBitTensorCodec<Codec>>(codec, shape);
+}
+std::unique_ptr<TensorCodec> bind(const Dynamic8Codec& codec, const FormatSpec&, const TensorShape& shape) {
+    return std::make_unique<Dynamic8TensorCodec>(codec, shape);
+}
+
 } // namespace
 
 std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const TensorShape& shape, const float*) {
-    return with_bitsandbytes_codec(spec, [&]<class Codec>(const Codec& codec) -> std::unique_ptr<TensorCodec> {
-        if (spec.flag("dq"))
-            return std::make_unique<DoubleQuantTensorCodec<Codec>>(codec, shape);
-        return std::make_unique<FourBitTensorCodec<Codec>>(codec, shape);
-    });
+    return with_bitsandbytes_codec(spec, [&](const auto& codec) { return bind(codec, spec, shape); });
 }
 
 } // namespace qs

@@ -3,8 +3,9 @@
 #include <utility>
 
 #include "core/formats/block_codec.h"
+#include "core/formats/dynamic_map.h"
 
-/// bitsandbytes' 4-bit codebooks: FORMATS part "bitsandbytes 4-bit". Levels and thresholds are those of
+/// bitsandbytes' codebooks: FORMATS part "bitsandbytes 4-bit". Levels and thresholds are those of
 /// bitsandbytes/functional.py and csrc/kernels.cu at 95f9af30.
 namespace qs {
 
@@ -123,6 +124,23 @@ struct Fp4Codec {
         return code_of_rank(rank) | (x < 0 ? 8U : 0U);
     }
     QS_HD float decode(std::uint32_t code, const Scale& scale) const { return level(code) * scale.decode; }
+    QS_HD float position(float w, const Scale& scale) const { return w * scale.reciprocal; }
+};
+
+/// 8-bit dynamic blockwise, as the CUDA kernel encodes it (the CPU library looks a rounded value up in a table).
+struct Dynamic8Codec {
+    static constexpr std::uint32_t code_count = 256;
+    using Extent = AbsMax;
+    using Scale = AbsmaxScale;
+    std::uint64_t block;
+
+    QS_HD Scope scope() const { return {Scope::Kind::flat, block}; }
+    QS_HD void extend(Extent& extent, float w) const { extent.add(w); }
+    QS_HD Scale fit(const Extent& extent) const { return absmax_scale(extent.value); }
+    QS_HD std::uint32_t encode(float w, const Scale& scale) const {
+        return encode_dynamic(finite_or_zero(w) * scale.reciprocal);
+    }
+    QS_HD float decode(std::uint32_t code, const Scale& scale) const { return dynamic_level(code) * scale.decode; }
     QS_HD float position(float w, const Scale& scale) const { return w * scale.reciprocal; }
 };
 

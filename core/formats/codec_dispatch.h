@@ -11,6 +11,7 @@
 #include "core/formats/ggml_iq.h"
 #include "core/formats/ggml_ternary.h"
 #include "core/formats/integer.h"
+#include "core/formats/microscaling.h"
 
 /// From a spec to its block codec: `with_codec(spec, use)` calls `use(codec)`, `with_<family>_codec` compiles `use` for
 /// one family only. The CPU's tensor codecs and the CUDA kernels both come through here. Throws Error for an id that
@@ -66,6 +67,10 @@ auto with_integer_codec(const FormatSpec& spec, Use&& use) {
         return with_int_codec(spec, 8, use);
     if (spec.id == "int4")
         return with_int_codec(spec, 4, use);
+    if (spec.id == "int3")
+        return with_int_codec(spec, 3, use);
+    if (spec.id == "int2")
+        return with_int_codec(spec, 2, use);
     if (spec.id == "llm_int8") {
         const auto threshold = static_cast<float>(spec.real("threshold"));
         return use(LlmInt8Codec{threshold > 0 ? threshold : std::numeric_limits<float>::infinity()});
@@ -79,6 +84,8 @@ auto with_bitsandbytes_codec(const FormatSpec& spec, Use&& use) {
         return use(Nf4Codec{static_cast<std::uint64_t>(spec.integer("block"))});
     if (spec.id == "fp4")
         return use(Fp4Codec{static_cast<std::uint64_t>(spec.integer("block"))});
+    if (spec.id == "dynamic8")
+        return use(Dynamic8Codec{static_cast<std::uint64_t>(spec.integer("block"))});
     no_block_codec(spec);
 }
 
@@ -213,14 +220,42 @@ auto with_stored_codec(DType dtype, Use&& use) {
     }
 }
 
+inline MxScaleRule scale_rule_of(const FormatSpec& spec) {
+    const std::string& rule = spec.choice("scale");
+    return rule == "ceil"    ? MxScaleRule::ceil
+           : rule == "even"  ? MxScaleRule::even
+           : rule == "rceil" ? MxScaleRule::rceil
+                             : MxScaleRule::floor;
+}
+
+/// The OCP MX formats. NVFP4 is not among them: its codec needs the tensor's scale.
+template <class Use>
+auto with_microscaling_codec(const FormatSpec& spec, Use&& use) {
+    if (spec.id == "mxfp8_e4m3")
+        return use(MxCodec<FloatElement<E4M3>>{scale_rule_of(spec)});
+    if (spec.id == "mxfp8_e5m2")
+        return use(MxCodec<FloatElement<E5M2>>{scale_rule_of(spec)});
+    if (spec.id == "mxfp6_e3m2")
+        return use(MxCodec<FloatElement<E3M2>>{scale_rule_of(spec)});
+    if (spec.id == "mxfp6_e2m3")
+        return use(MxCodec<FloatElement<E2M3>>{scale_rule_of(spec)});
+    if (spec.id == "mxfp4")
+        return use(MxCodec<FloatElement<E2M1>>{scale_rule_of(spec)});
+    if (spec.id == "mxint8")
+        return use(MxCodec<IntElement>{scale_rule_of(spec)});
+    no_block_codec(spec);
+}
+
 /// The formats of the other kind (block_codec.h).
 template <class Use>
 auto with_codec(const FormatSpec& spec, Use&& use) {
     const std::string& id = spec.id;
-    if (id == "int8" || id == "int4" || id == "llm_int8")
+    if (id.starts_with("int") || id == "llm_int8")
         return with_integer_codec(spec, use);
-    if (id == "nf4" || id == "fp4")
+    if (id == "nf4" || id == "fp4" || id == "dynamic8")
         return with_bitsandbytes_codec(spec, use);
+    if (id.starts_with("mx"))
+        return with_microscaling_codec(spec, use);
     if (id.starts_with("q"))
         return with_ggml_basic_codec(spec, use);
     return with_floating_codec(spec, use);

@@ -32,20 +32,14 @@ public:
     }
 };
 
-/// The finite codes of an 8-bit float in the order of their values, with the halfway points between them.
+/// The finite codes of an 8-bit float.
 template <class Kind>
 Codebook fp8_codebook() {
-    Codebook codebook;
+    std::vector<Level> levels;
     for (std::uint32_t code = 0; code < 256; ++code)
         if (const float value = fp8_to_float<Kind>(static_cast<std::uint8_t>(code)); is_finite(value))
-            codebook.levels.push_back({code, value / static_cast<double>(Kind::largest)});
-    // −0 (code 128) comes before +0.
-    std::stable_sort(codebook.levels.begin(), codebook.levels.end(), [](const Level& a, const Level& b) {
-        return a.value < b.value || (a.value == b.value && a.code > b.code);
-    });
-    for (std::size_t i = 1; i < codebook.levels.size(); ++i)
-        codebook.boundaries.push_back((codebook.levels[i - 1].value + codebook.levels[i].value) / 2);
-    return codebook;
+            levels.push_back({code, value / static_cast<double>(Kind::largest)});
+    return halfway_codebook(std::move(levels));
 }
 
 template <class Kind>

@@ -37,8 +37,11 @@ public:
     using ScopedCodec::ScopedCodec;
 
     bool has_bf16_form() const override {
-        return !needs_scan() && scope_size() % 64 == 0 && shape().columns % scope_size() == 0 &&
-               shape().count() >= word_forms_from;
+        // With fewer bits most weights are 0 and their errors as short as themselves, so that float32 sums round one
+        // way.
+        constexpr int least_bits = 4;
+        return codec().bits >= least_bits && !needs_scan() && scope_size() % 64 == 0 &&
+               shape().columns % scope_size() == 0 && shape().count() >= word_forms_from;
     }
     bool leaves_w2() const override { return has_bf16_form(); }
 

@@ -20,6 +20,7 @@ using Kind = FormatParameter::Kind;
 constexpr const char* ml_dtypes = "ml_dtypes 0.5.3 and CUDA 13.0 conversions";
 constexpr const char* bitsandbytes = "bitsandbytes 95f9af30 (CUDA kernels, IEEE division)";
 constexpr const char* ggml = "ggml d99724f2 (ggml_quantize_chunk)";
+constexpr const char* microxcaling = "microxcaling 7bc41952 (round half to even)";
 
 // --- block sizes -----------------------------------------------------------------------------------------------
 
@@ -92,15 +93,19 @@ std::vector<FormatParameter> int_parameters(const char* scope) {
             choice("scales", "fp16", {"fp16", "fp32"}, "The precision in which scales are stored.")};
 }
 
-std::vector<FormatParameter> bitsandbytes_parameters() {
-    return {{"block",
-             Kind::integer,
-             "64",
-             {"32", "64", "128", "256", "512", "1024", "2048", "4096"},
-             32,
-             4096,
-             "Weights that share an absmax."},
-            flag("dq", "Double quantization: the absmax of the blocks are themselves stored in 8 bits.")};
+/// A power of two from `smallest`, 32 or 64, to 4096.
+FormatParameter bitsandbytes_block(int smallest, std::string value) {
+    FormatParameter block{"block", Kind::integer, std::move(value), {}, 0, 4096, "Weights that share an absmax."};
+    block.minimum = smallest;
+    for (int size = smallest; size <= 4096; size *= 2)
+        block.choices.push_back(std::to_string(size));
+    return block;
+}
+
+FormatParameter mx_scale_parameter() {
+    return choice("scale", "floor", {"floor", "ceil", "even", "rceil"},
+                  "How a block's power of two follows from its absmax: the logarithm rounded down (OCP), up, or down "
+                  "after rounding absmax as an element; rceil: the least power with which no weight is clipped.");
 }
 
 // --- the table -------------------------------------------------------------------------------------------------
@@ -144,7 +149,8 @@ Format four_bit(std::string id, std::string title, std::string source) {
     return {std::move(id),
             "bitsandbytes",
             std::move(title),
-            bitsandbytes_parameters(),
+            {bitsandbytes_block(32, "64"),
+             flag("dq", "Double quantization: the absmax of the blocks are themselves stored in 8 bits.")},
             "float32 absmax of a block; with double quantization 8 bits and a float32 for each 256 blocks",
             std::move(source),
             bitsandbytes,
@@ -164,6 +170,21 @@ Format ggml_packed(std::string id, std::string title, std::string scale, Importa
             importance};
 }
 
+Format mx(std::string id, std::string title) {
+    return {std::move(id),
+            "microscaling",
+            std::move(title),
+            {mx_scale_parameter()},
+            "8-bit exponent (E8M0) of a block",
+            "OCP Microscaling Formats (MX) Specification 1.0",
+            microxcaling,
+            "microscaling",
+            block_of<32>,
+            nominal_bits,
+            as_asked,
+            bind_microscaling};
+}
+
 std::vector<Format> make_table() {
     std::vector<Format> table{
         floating("fp32", "32-bit IEEE float", "IEEE 754 binary32", "IEEE 754"),
@@ -176,6 +197,8 @@ std::vector<Format> make_table() {
         fp8("fp8_e5m2", "8-bit float, 5 exponent and 2 mantissa bits, up to 57344"),
         integer("int8", "8-bit integers", "channel"),
         integer("int4", "4-bit integers", "group"),
+        integer("int3", "3-bit integers", "group"),
+        integer("int2", "2-bit integers", "group"),
         {"llm_int8",
          "bitsandbytes",
          "LLM.int8(): 8-bit rows, outlier columns kept in float16",
@@ -197,6 +220,18 @@ std::vector<Format> make_table() {
         four_bit("nf4", "4-bit NormalFloat: levels at the quantiles of a normal distribution",
                  "Dettmers et al., QLoRA (2023); bitsandbytes csrc/kernels.cu"),
         four_bit("fp4", "bitsandbytes' 4-bit float (not E2M1)", "bitsandbytes csrc/kernels.cu"),
+        {"dynamic8",
+         "bitsandbytes",
+         "8-bit dynamic blockwise: levels finer towards zero",
+         {bitsandbytes_block(64, "4096")},
+         "float32 absmax of a block",
+         "Dettmers et al., 8-bit Optimizers via Block-wise Quantization (2022); bitsandbytes csrc/kernels.cu",
+         bitsandbytes,
+         "bitsandbytes",
+         block_parameter,
+         nominal_bits,
+         as_asked,
+         bind_bitsandbytes},
         ggml_packed<32>("q4_0", "4-bit blocks of 32, symmetric about the largest weight", "float16 d of a block",
                         Importance::optional),
         ggml_packed<32>("q4_1", "4-bit blocks of 32 over the block's range", "float16 d and m of a block",
@@ -243,6 +278,24 @@ std::vector<Format> make_table() {
         ggml_packed<32>("mxfp4_ggml", "MXFP4 as ggml stores and rounds it", "8-bit exponent of a block",
                         Importance::unused),
         ggml_packed<64>("nvfp4_ggml", "NVFP4 as ggml stores and rounds it", "unsigned E4M3 of 16", Importance::unused),
+        mx("mxfp8_e4m3", "E4M3 elements in blocks of 32 with a power of two"),
+        mx("mxfp8_e5m2", "E5M2 elements in blocks of 32 with a power of two"),
+        mx("mxfp6_e3m2", "6-bit float elements, 3 exponent and 2 mantissa bits, in blocks of 32 with a power of two"),
+        mx("mxfp6_e2m3", "6-bit float elements, 2 exponent and 3 mantissa bits, in blocks of 32 with a power of two"),
+        mx("mxfp4", "4-bit float (E2M1) elements in blocks of 32 with a power of two"),
+        mx("mxint8", "8-bit fixed-point elements in blocks of 32 with a power of two"),
+        {"nvfp4",
+         "microscaling",
+         "4-bit float (E2M1) elements in blocks of 16 with an 8-bit float",
+         {},
+         "E4M3 of a block, float32 of the tensor",
+         "NVIDIA ModelOpt, qtensor/nvfp4_tensor.py",
+         "NVIDIA ModelOpt a2fbac7b (NVFP4QTensor)",
+         "microscaling",
+         block_of<16>,
+         nominal_bits,
+         as_asked,
+         bind_microscaling},
     };
     return table;
 }

@@ -26,13 +26,14 @@ struct FormatParameter {
 /// One row of the table of formats. Everything that lists formats walks formats().
 struct Format {
     std::string id;
-    std::string family; ///< "float", "integer", "bitsandbytes", "ggml", …
+    std::string family; ///< "float", "integer", "bitsandbytes", "ggml", "microscaling"
     std::string title;  ///< one line for people
     std::vector<FormatParameter> parameters;
     std::string scale;          ///< what the scale is and where it is stored, in words
     std::string source;         ///< where the definition comes from
     std::string bit_exact_with; ///< the reference whose bytes are reproduced; empty if none
-    std::string ecosystem; ///< who leaves what in 16 bits: "bitsandbytes", "ggml", "float" (nothing), "fp8", "integer"
+    /// Who leaves what in 16 bits: "bitsandbytes", "ggml", "float" (nothing), "fp8", "integer", "microscaling".
+    std::string ecosystem;
     /// Weights per block for these parameters; 1 where there is no block, 0 where it is a row or a whole tensor.
     std::size_t (*block)(const FormatSpec&);
     /// Stored bits per weight for a large matrix of 4096 columns (what menus and tables show).

@@ -288,5 +288,7 @@ std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const Ten
                                                const float* importance);
 std::unique_ptr<TensorCodec> bind_ggml_packed(const FormatSpec& spec, const TensorShape& shape,
                                               const float* importance);
+std::unique_ptr<TensorCodec> bind_microscaling(const FormatSpec& spec, const TensorShape& shape,
+                                               const float* importance);
 
 } // namespace qs

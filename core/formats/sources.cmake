@@ -8,6 +8,7 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/ggml_packed.cpp
   ${CMAKE_CURRENT_LIST_DIR}/integer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/microscaling.cpp
   ${CMAKE_CURRENT_LIST_DIR}/recipe.cpp
   ${CMAKE_CURRENT_LIST_DIR}/registry.cpp
   ${CMAKE_CURRENT_LIST_DIR}/simd/codebook4.cpp
@@ -25,6 +26,7 @@ set_source_files_properties(
   ${CMAKE_CURRENT_LIST_DIR}/ggml_packed.cpp
   ${CMAKE_CURRENT_LIST_DIR}/integer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/load.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/microscaling.cpp
   ${CMAKE_CURRENT_LIST_DIR}/tensor_codec.cpp
   PROPERTIES COMPILE_OPTIONS "-fno-trapping-math;-fno-math-errno")
 # Measured: 4 % more weights a second, from instructions in an order that keeps more units busy.

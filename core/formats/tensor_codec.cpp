@@ -8,6 +8,16 @@
 
 namespace qs {
 
+Codebook halfway_codebook(std::vector<Level> levels) {
+    Codebook codebook{std::move(levels), {}};
+    std::sort(codebook.levels.begin(), codebook.levels.end(), [](const Level& a, const Level& b) {
+        return a.value < b.value || (a.value == b.value && a.code > b.code);
+    });
+    for (std::size_t i = 1; i < codebook.levels.size(); ++i)
+        codebook.boundaries.push_back((codebook.levels[i - 1].value + codebook.levels[i].value) / 2);
+    return codebook;
+}
+
 void ErrorSums::merge(const ErrorSums& later) {
     count += later.count;
     nonfinite += later.nonfinite;

@@ -29,6 +29,9 @@ struct Codebook {
     std::vector<double> boundaries;
 };
 
+/// A codebook of these levels in the order of their values (−0, which has the larger code, before +0), decided halfway.
+Codebook halfway_codebook(std::vector<Level> levels);
+
 /// What a format does with an importance matrix: one weight a column, by which squared errors count.
 enum class Importance : std::uint8_t { unused, optional, required };
 

@@ -7,6 +7,7 @@ quantoscope_test(test_registry SOURCES core/formats/test_registry.cpp LABELS uni
 quantoscope_test(test_conversions SOURCES core/formats/test_conversions.cpp LABELS unit)
 quantoscope_test(test_codecs SOURCES core/formats/test_codecs.cpp LABELS unit)
 quantoscope_test(test_iq SOURCES core/formats/test_iq.cpp LABELS golden)
+quantoscope_test(test_microscaling SOURCES core/formats/test_microscaling.cpp LABELS unit)
 quantoscope_test(test_load SOURCES core/formats/test_load.cpp LABELS unit)
 quantoscope_test(test_simd SOURCES core/formats/test_simd.cpp LABELS unit LIBRARIES hwy::hwy)
 quantoscope_test(test_simd_blocks SOURCES core/formats/test_simd_blocks.cpp LABELS unit slow

@@ -36,7 +36,8 @@ FormatSpec default_spec(const Format& entry) {
 
 /// A family as a heading.
 QString heading(const std::string& family) {
-    static const std::map<std::string, QString> known = {{"float", "Floating point"}, {"integer", "Integer"}};
+    static const std::map<std::string, QString> known = {
+        {"float", "Floating point"}, {"integer", "Integer"}, {"microscaling", "Microscaling"}};
     const auto found = known.find(family);
     return found == known.end() ? QString::fromStdString(family) : found->second;
 }

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "coding.h"
+#include "core/formats/dynamic_map.h"
 #include "core/formats/scoped_codec.h"
 
 using namespace qs;
@@ -42,6 +43,8 @@ private slots:
     void halfOverflow();
     void outlierColumns();
     void doubleQuantization();
+    void dynamicNearest();
+    void dynamicZeros();
 
 private:
     static void spec_rows(const std::vector<const char*>& texts) {
@@ -54,7 +57,8 @@ private:
         spec_rows({"int8:scope=tensor", "int8:group=64", "int8:affine", "int8:affine,scope=tensor,scales=fp32",
                    "int4:group=32,affine", "int4:scope=channel,scales=fp32", "int4:scope=tensor,affine",
                    "fp8_e4m3:scale=channel", "fp8_e5m2:scale=channel", "llm_int8:threshold=0.3", "nf4:block=32",
-                   "nf4:block=4096", "nf4:dq", "fp4:dq", "fp4:block=128,dq"});
+                   "nf4:block=4096", "nf4:dq", "fp4:dq", "fp4:block=128,dq", "int3:group=32,affine",
+                   "int2:scope=channel,scales=fp32", "dynamic8:block=64", "mxfp4:scale=rceil"});
         for (const Format& format : formats())
             QTest::newRow(format.id.c_str()) << 0;
     }
@@ -211,12 +215,17 @@ void TestCodecs::extremes() {
     }
 }
 
+/// The bits of an integer format's codes.
+int int_bits(const FormatSpec& spec) {
+    return spec.id.back() - '0';
+}
+
 void TestCodecs::storedBits() {
     std::mt19937 random(7);
     const TensorShape shape = fitted({9, 160});
     const Coded coded = code_matrix(spec(), random_weights(shape, random), shape);
     const FormatSpec made = spec();
-    const bool integer = made.id == "int8" || made.id == "int4";
+    const bool integer = format(made.id).family == "integer";
     double bits = 0;
     for (const StoredArray& array : coded.arrays) {
         const auto bytes = static_cast<double>(array.bytes.size());
@@ -225,7 +234,7 @@ void TestCodecs::storedBits() {
         else if (array.name == "scales.f32")
             bits += bytes / 4 * (made.choice("scales") == "fp16" ? 16 : 32);
         else
-            bits += (array.name == "zeros.f32" ? bytes / 4 : bytes) * (made.id == "int8" ? 8 : 4);
+            bits += (array.name == "zeros.f32" ? bytes / 4 : bytes) * int_bits(made);
     }
     QCOMPARE(coded.stored_bits, bits);
 }
@@ -234,6 +243,16 @@ void TestCodecs::storedBits() {
 bool has_one_level(const TensorCodec& codec, const std::vector<float>& weights, std::size_t element) {
     const auto levels = codec.levels_at(weights.data(), 0, weights.size(), element);
     return std::ranges::all_of(levels, [&](const Level& level) { return level.value == levels[0].value; });
+}
+
+/// How far from 0 the position of a weight can be.
+float reach_of(const FormatSpec& spec) {
+    const std::string& family = format(spec.id).family;
+    if (family == "integer") // a rounded zero point shifts the range by up to half a step
+        return 1.005F + 1.0F / static_cast<float>((1 << int_bits(spec)) - 1);
+    if (family == "microscaling") // E2M1 blocks reach up to 8, their levels to 6
+        return 1.34F;
+    return spec.id == "llm_int8" ? INFINITY : 1.005F;
 }
 
 /// A weight's code is that of the level which the boundaries give its position; on a boundary, either neighbour's.
@@ -268,8 +287,8 @@ void TestCodecs::codebook() {
     const double tolerance = unrounded.contains(spec().id) ? 2e-3 : 2e-6;
     std::size_t ties = 0;
     for (std::size_t i = 0; i < weights.size(); ++i) {
-        // A rounded zero point shifts the range by up to half a step; a searched scale may cut the ends off.
-        QVERIFY(std::abs(position[i]) <= 1.07F || spec().id == "llm_int8" || is_packed(spec()));
+        // A searched scale may cut the ends off.
+        QVERIFY(std::abs(position[i]) <= reach_of(spec()) || is_packed(spec()));
         const auto above = std::lower_bound(boundaries.begin(), boundaries.end(), static_cast<double>(position[i]));
         const auto level = static_cast<std::size_t>(above - boundaries.begin());
         // ggml codes what it rounds to −0 as +0.
@@ -342,7 +361,8 @@ bool near_tie(double quotient) {
 
 void TestCodecs::symmetric_data() {
     spec_rows({"int8", "int8:scope=tensor", "int8:group=50", "int8:scales=fp32", "int4", "int4:group=32",
-               "int4:scope=channel,scales=fp32", "int4:scope=tensor"});
+               "int4:scope=channel,scales=fp32", "int4:scope=tensor", "int3", "int3:scope=channel", "int2",
+               "int2:group=50,scales=fp32"});
 }
 
 void TestCodecs::symmetric() {
@@ -352,7 +372,7 @@ void TestCodecs::symmetric() {
     const Coded coded = code_matrix(spec(), weights, shape);
     const auto codes = values_of<std::int8_t>(coded.array("codes.i8")->bytes);
     const auto scales = values_of<float>(coded.array("scales.f32")->bytes);
-    const double top = spec().id == "int8" ? 127 : 7;
+    const double top = (1 << (int_bits(spec()) - 1)) - 1;
     std::size_t group = 0;
     for_each_group(shape, group_width(spec(), shape), [&](std::size_t begin, std::size_t end) {
         double absmax = 0;
@@ -373,7 +393,7 @@ void TestCodecs::symmetric() {
 
 void TestCodecs::affine_data() {
     spec_rows({"int8:affine", "int8:affine,scope=tensor", "int8:affine,group=50", "int4:affine", "int4:affine,group=32",
-               "int4:affine,scope=channel,scales=fp32"});
+               "int4:affine,scope=channel,scales=fp32", "int3:affine", "int2:affine", "int2:affine,group=50"});
 }
 
 void TestCodecs::affine() {
@@ -387,7 +407,7 @@ void TestCodecs::affine() {
     const auto codes = values_of<std::uint8_t>(coded.array("codes.i8")->bytes);
     const auto scales = values_of<float>(coded.array("scales.f32")->bytes);
     const auto zeros = values_of<float>(coded.array("zeros.f32")->bytes);
-    const double last = spec().id == "int8" ? 255 : 15;
+    const double last = (1 << int_bits(spec())) - 1;
     std::size_t group = 0;
     for_each_group(shape, group_width(spec(), shape), [&](std::size_t begin, std::size_t end) {
         float low = 0, high = 0;
@@ -484,6 +504,42 @@ void TestCodecs::doubleQuantization() {
     QVERIFY(nested.sums.sum_d2 < 1.05 * plain.sums.sum_d2);
     QCOMPARE(nested.array("nested_absmax.f32")->bytes.size(), std::size_t{4 * 5});
     QCOMPARE(nested.array("absmax.u8")->bytes.size(), std::size_t{1200});
+}
+
+/// bitsandbytes' 8-bit codes: the nearest level for all x, the even code halfway.
+void TestCodecs::dynamicNearest() {
+    std::mt19937 random(14);
+    std::normal_distribution<float> normal(0, 0.3F);
+    const auto check = [](float x) {
+        const std::uint32_t code = encode_dynamic(x);
+        const double error = std::abs(static_cast<double>(x) - dynamic_level(code));
+        for (std::uint32_t other = 0; other < 256; ++other)
+            QVERIFY(error <= std::abs(static_cast<double>(x) - dynamic_level(other)) * (1 + 1e-6));
+    };
+    for (int i = 0; i < 20000; ++i)
+        check(std::clamp(std::ldexp(normal(random), -static_cast<int>(random() % 24)), -1.0F, 1.0F));
+    for (std::uint32_t code = 0; code < 255; ++code) {
+        QVERIFY(dynamic_level(code) < dynamic_level(code + 1));
+        const float middle = (dynamic_level(code) + dynamic_level(code + 1)) * 0.5F;
+        QCOMPARE(std::uint32_t{encode_dynamic(dynamic_level(code))}, code);
+        QCOMPARE(std::uint32_t{encode_dynamic(middle)}, code + code % 2);
+        QCOMPARE(std::uint32_t{encode_dynamic(std::nextafter(middle, -1.0F))}, code);
+        QCOMPARE(std::uint32_t{encode_dynamic(std::nextafter(middle, 1.0F))}, code + 1);
+    }
+    QCOMPARE(int{encode_dynamic(-1.0F)}, 0);
+    QCOMPARE(int{encode_dynamic(1.0F)}, 255);
+    QCOMPARE(int{encode_dynamic(-0.0F)}, 127);
+}
+
+/// A block of zeros: absmax 0 and the code of level 0.
+void TestCodecs::dynamicZeros() {
+    std::vector<float> weights(200);
+    weights[70] = -2;
+    const Coded coded = code_matrix(parse_spec("dynamic8:block=64"), weights, {1, 200});
+    QCOMPARE(values_of<float>(coded.array("absmax.f32")->bytes), (std::vector<float>{0, 2, 0, 0}));
+    for (std::size_t i = 0; i < weights.size(); ++i)
+        QCOMPARE(coded.codes[i], static_cast<std::uint16_t>(i == 70 ? 0 : 127));
+    QCOMPARE(coded.stored_bits, 200 * 8.0 + 4 * 32);
 }
 
 QTEST_GUILESS_MAIN(TestCodecs)

@@ -20,6 +20,8 @@ private slots:
     void bf16();
     void tf32();
     void fp8();
+    void fp6AndFp4();
+    void e8m0();
     void nearestEven();
     void halvesAwayFromZero();
 };
@@ -115,6 +117,36 @@ void TestConversions::fp8() {
     QCOMPARE(float_to_fp8<E5M2>(INFINITY), std::uint8_t{0x7B});
     QVERIFY(std::isnan(fp8_to_float<E4M3>(float_to_fp8<E4M3>(-NAN))));
     QVERIFY(std::isnan(fp8_to_float<E5M2>(float_to_fp8<E5M2>(NAN))));
+}
+
+template <class Kind>
+void check_minifloat(int exponent_bits, float largest) {
+    constexpr unsigned sign = 1U << (Kind::bits - 1);
+    const auto value = [&](unsigned code) { return value_of(code, exponent_bits, Kind::mantissa_bits, Kind::bias); };
+    for (unsigned code = 0; code < 2 * sign; ++code) {
+        const float decoded = minifloat_to_float<Kind>(static_cast<std::uint8_t>(code));
+        QVERIFY(decoded == value(code) && std::signbit(decoded) == ((code & sign) != 0));
+    }
+    QCOMPARE(static_cast<float>(value(sign - 1)), largest);
+    check_rounding(sign - 1, sign, value, float_to_minifloat<Kind>);
+    for (const float large : {std::nextafter(largest, INFINITY), largest * 1.5F, 1e38F, INFINITY}) {
+        QCOMPARE(unsigned{float_to_minifloat<Kind>(large)}, sign - 1);
+        QCOMPARE(unsigned{float_to_minifloat<Kind>(-large)}, 2 * sign - 1);
+    }
+    QCOMPARE(unsigned{float_to_minifloat<Kind>(NAN)}, sign - 1);
+    QCOMPARE(unsigned{float_to_minifloat<Kind>(-1e-45F)}, sign);
+}
+
+void TestConversions::fp6AndFp4() {
+    check_minifloat<E3M2>(3, 28);
+    check_minifloat<E2M3>(2, 7.5F);
+    check_minifloat<E2M1>(2, 6);
+}
+
+void TestConversions::e8m0() {
+    for (int code = 0; code < 255; ++code)
+        QCOMPARE(e8m0_to_float(static_cast<std::uint8_t>(code)), static_cast<float>(std::ldexp(1.0, code - 127)));
+    QVERIFY(std::isnan(e8m0_to_float(255)));
 }
 
 void TestConversions::nearestEven() {

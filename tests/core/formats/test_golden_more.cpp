@@ -12,8 +12,8 @@ using namespace qs;
 using namespace qs::test;
 
 /// The larger set of reference bytes outside the tree (golden/more of the shared data): partial blocks, double
-/// quantization, LLM.int8() and the conversions of ml_dtypes. `bnbcuda_*` files are the CUDA functions, which decide;
-/// where there is none it equals the `bnb_*` file.
+/// quantization, 8-bit dynamic blocks, LLM.int8() and the conversions of ml_dtypes. `bnbcuda_*` files are the CUDA
+/// functions, which decide; where there is none it equals the `bnb_*` file.
 class TestGoldenMore : public QObject {
     Q_OBJECT
 
@@ -21,6 +21,10 @@ private slots:
     void initTestCase();
     void fourBit_data();
     void fourBit();
+    void dynamic8_data();
+    void dynamic8();
+    void dynamic8OfCuda_data();
+    void dynamic8OfCuda();
     void doubleQuant_data();
     void doubleQuant();
     void llmInt8();
@@ -104,6 +108,58 @@ void TestGoldenMore::fourBit() {
         QVERIFY(coded.decoded[i] == decoded[i]);
     }
     QCOMPARE(unpacked(values_of<std::uint8_t>(coded.array("weight.u8")->bytes), weights.size()), coded.codes);
+}
+
+void TestGoldenMore::dynamic8_data() {
+    QTest::addColumn<int>("block");
+    QTest::addColumn<QString>("in");
+    for (const int block : {64, 256, 4096})
+        for (const char* in : {"a", "c", "f"})
+            QTest::addRow("%d %s", block, in) << block << QString(in);
+}
+
+void TestGoldenMore::dynamic8() {
+    QFETCH(int, block);
+    QFETCH(QString, in);
+    const QString name = QStringLiteral("dyn8_bs%1_%2").arg(block).arg(in);
+    const std::vector<float> weights = input(in);
+    QVERIFY(!weights.empty());
+    const Coded coded = code_matrix(parse_spec(QStringLiteral("dynamic8:block=%1").arg(block).toStdString()), weights,
+                                    {1, weights.size()});
+    const auto absmax = read<float>("bnb_" + name + ".absmax.f32");
+    QCOMPARE(values_of<float>(coded.array("absmax.f32")->bytes), absmax);
+    const auto codes = read<std::uint8_t>(cuda_or_cpu(name + ".codes.bin"));
+    const auto decoded = read<float>(cuda_or_cpu(name + ".deq.f32"));
+    QCOMPARE(codes.size(), weights.size());
+    const auto made = values_of<std::uint8_t>(coded.array("weight.u8")->bytes);
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+        if (absmax[i / static_cast<std::size_t>(block)] < scalable) {
+            QVERIFY(std::abs(coded.decoded[i]) <= std::abs(weights[i]));
+            continue;
+        }
+        QCOMPARE(made[i], codes[i]);
+        QVERIFY(coded.decoded[i] == decoded[i]);
+    }
+}
+
+void TestGoldenMore::dynamic8OfCuda_data() {
+    QTest::addColumn<QString>("in");
+    QTest::addColumn<int>("block");
+    for (const char* in : {"normal", "heavy", "outlier"})
+        for (const int block : {256, 4096})
+            QTest::addRow("%s %d", in, block) << QString(in) << block;
+}
+
+void TestGoldenMore::dynamic8OfCuda() {
+    QFETCH(QString, in);
+    QFETCH(int, block);
+    const auto weights = read<float>("../input/" + in + ".f32");
+    const QString name = QStringLiteral("../bitsandbytes/%1.dynamic8.b%2").arg(in).arg(block);
+    QVERIFY(!weights.empty());
+    const Coded coded = code_matrix(parse_spec(QStringLiteral("dynamic8:block=%1").arg(block).toStdString()), weights,
+                                    {1, weights.size()});
+    QCOMPARE(values_of<std::uint8_t>(coded.array("weight.u8")->bytes), read<std::uint8_t>(name + ".weight.u8"));
+    QCOMPARE(values_of<float>(coded.array("absmax.f32")->bytes), read<float>(name + ".absmax.f32"));
 }
 
 void TestGoldenMore::doubleQuant_data() {

@@ -27,12 +27,13 @@ private slots:
 
 void TestRegistry::table() {
     const QString expected = "fp32 tf32 bf16 fp16 fp8_e4m3 fp8_e5m2 "
-                             "int8 int4 "
-                             "llm_int8 nf4 fp4 "
+                             "int8 int4 int3 int2 "
+                             "llm_int8 nf4 fp4 dynamic8 "
                              "q4_0 q4_1 q5_0 q5_1 q8_0 "
                              "q2_K q3_K q4_K q5_K q6_K iq4_nl iq4_xs "
                              "iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq3_xxs iq3_s "
-                             "tq1_0 tq2_0 q1_0 q2_0 mxfp4_ggml nvfp4_ggml";
+                             "tq1_0 tq2_0 q1_0 q2_0 mxfp4_ggml nvfp4_ggml "
+                             "mxfp8_e4m3 mxfp8_e5m2 mxfp6_e3m2 mxfp6_e2m3 mxfp4 mxint8 nvfp4";
     QStringList ids;
     for (const Format& entry : formats()) {
         ids << QString::fromStdString(entry.id);
@@ -67,6 +68,11 @@ void TestRegistry::canonicalText_data() {
     row("int8:group=64", "int8:scope=group,group=64");
     row("int8:group=128", "int8:scope=group");
     row("int8:scope=tensor,scales=fp32", "int8:scope=tensor,scales=fp32");
+    row("int2:affine,group=128", "int2:affine");
+    row("dynamic8:block=4096", "dynamic8");
+    row("dynamic8:block=256", "dynamic8:block=256");
+    row("mxfp4:scale=floor", "mxfp4");
+    row("mxfp6_e2m3:scale=rceil", "mxfp6_e2m3:scale=rceil");
 }
 
 void TestRegistry::canonicalText() {
@@ -145,6 +151,10 @@ void TestRegistry::errors_data() {
     row("nf4:dq=maybe", {"dq", "0 or 1"});
     row("nf4:dq,dq", {"dq is given twice"});
     row("q4_0:block=32", {"q4_0", "it takes none"});
+    row("dynamic8:block=32", {"format dynamic8", "'32'", "64", "4096"});
+    row("mxfp4:scale=up", {"'up'", "floor, ceil, even, rceil"});
+    row("nvfp4:scale=floor", {"nvfp4", "it takes none"});
+    row("mxfp6", {"did you mean mxfp"});
     row("fp8_e4m3:scale=row", {"'row'", "tensor, channel"});
     row("int4:group=4", {"group", "8 to 65536"});
     row("int4:group=64x", {"'64x'"});
@@ -188,6 +198,8 @@ void TestRegistry::fallback() {
         QCOMPARE(effective_spec(spec, {10, 100}).text(), std::string("fp16"));
         QVERIFY_EXCEPTION_THROWN(bind_codec(spec, {10, 320}), Error);
     }
+    for (const char* id : {"mxfp4", "nvfp4", "dynamic8", "int3"})
+        QCOMPARE(effective_spec(parse_spec(id), {64, 63}), parse_spec(id));
 }
 
 void TestRegistry::nominalBits_data() {
@@ -204,6 +216,9 @@ void TestRegistry::nominalBits_data() {
     row("int4", 4.125, 128);
     row("int4:affine", 4.15625, 128);
     row("int4:group=64,scales=fp32", 4.5, 64);
+    row("int3", 3.125, 128);
+    row("int3:affine", 3.125 + 3 / 128.0, 128);
+    row("int2", 2.125, 128);
     row("llm_int8", 8 + 32 / 4096.0, 0);
     row("nf4", 4.5, 64);
     row("nf4:block=4096", 4 + 32 / 4096.0, 4096);
@@ -227,6 +242,15 @@ void TestRegistry::nominalBits_data() {
     row("q2_0", 2.25, 64);
     row("mxfp4_ggml", 4.25, 32);
     row("nvfp4_ggml", 4.5, 64);
+    row("dynamic8", 8 + 32 / 4096.0, 4096);
+    row("dynamic8:block=256", 8.125, 256);
+    row("mxfp8_e4m3", 8.25, 32);
+    row("mxfp8_e5m2", 8.25, 32);
+    row("mxfp6_e3m2", 6.25, 32);
+    row("mxfp6_e2m3", 6.25, 32);
+    row("mxfp4:scale=ceil", 4.25, 32);
+    row("mxint8", 8.25, 32);
+    row("nvfp4", 4.5 + 32 / matrix, 16);
 }
 
 void TestRegistry::nominalBits() {

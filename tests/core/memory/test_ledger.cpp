@@ -66,6 +66,19 @@ private slots:
         QCOMPARE(counted.total_bytes, sum);
     }
 
+    /// Microscaling checkpoints keep embeddings, norms and head in 16 bits; blocks of 32 divide all rows of Llama 2 7B.
+    void microscaling() {
+        for (const auto& [format, bits] : {std::pair("mxfp8_e4m3", 8.25), {"mxfp6_e2m3", 6.25}, {"mxfp4", 4.25}}) {
+            const Ledger counted = ledger("llama-2-7b", format);
+            QCOMPARE(line(counted, "linear weights"), 32 * (4 * 4096.0 * 4096 + 3 * 4096.0 * 11008) * bits / 8);
+            QCOMPARE(line(counted, "embedding weights"), 32000.0 * 4096 * 2);
+            QCOMPARE(line(counted, "head weights"), 32000.0 * 4096 * 2);
+        }
+        QCOMPARE(line(ledger("llama-2-7b", "nvfp4"), "linear weights"),
+                 32 * (4 * 4096.0 * 4096 + 3 * 4096.0 * 11008) * 4.5 / 8 + 32 * 7 * 4);
+        QCOMPARE(ledger("7B", "mxfp4").naive_bytes, 3.5e9);
+    }
+
     /// Llama 2 7B in nf4 with double quantization: 4 bits, a byte per 64, a float per 64·256, a float per tensor.
     void nf4_with_double_quantization() {
         const Ledger counted = ledger("llama-2-7b", "nf4:dq");
