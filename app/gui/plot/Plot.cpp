@@ -372,6 +372,8 @@ void Plot::mouseDoubleClickEvent(QMouseEvent* event) {
 }
 
 void Plot::wheelEvent(QWheelEvent* event) {
+    if (axisRectAt(event->position()) == nullptr)
+        return event->ignore(); // what holds the plot may scroll
     QCustomPlot::wheelEvent(event);
     userChanged();
 }
