@@ -6,8 +6,8 @@ namespace qs::gui {
 
 class Plot;
 
-/// Holds a plot and lets it be as high as its rows need; scrolls where that is more than there is room for. Over a pane
-/// the wheel zooms as everywhere, beside the panes it scrolls.
+/// Holds a plot and lets it be as high as its rows need; scrolls where that is more than there is room for. Then the
+/// wheel scrolls too, and zooms with Ctrl.
 class PlotScroll : public QScrollArea {
     Q_OBJECT
 public:
