@@ -20,8 +20,8 @@
 // - level(in, j, code): what weight j would be decoded to, had it this code
 // - unit_level(code): the same at unit scale, strictly monotone over the codes in the order of `code_at(rank)`
 // - code_at(rank): the codes in the order of their unit levels
-// - sub: weights that share their levels, if fewer than the block
 // - half_words: where the block has 16-bit words, which big-endian files swap
+// - sub: weights that share their levels, if fewer than the block
 //
 // As in block_codec.h, each operation is rounded once, in the order of the reference.
 
