@@ -29,6 +29,9 @@ struct Codebook {
     std::vector<double> boundaries;
 };
 
+/// What a format does with an importance matrix: one weight a column, by which squared errors count.
+enum class Importance : std::uint8_t { unused, optional, required };
+
 /// Weights [begin, end) of the flattened tensor that can take the same values: a block, or a sub-block of a block whose
 /// parts have scales of their own. `index` counts them through the tensor.
 struct LevelBlock {
@@ -36,9 +39,6 @@ struct LevelBlock {
     std::uint64_t count() const { return end - begin; }
     auto operator<=>(const LevelBlock&) const = default;
 };
-
-/// What a format does with an importance matrix: one weight a column, by which squared errors count.
-enum class Importance : std::uint8_t { unused, optional, required };
 
 /// One array a format stores, named and typed as its reference names it ("weight.u8", "absmax.f32").
 struct StoredArray {
