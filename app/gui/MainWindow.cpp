@@ -531,6 +531,7 @@ void MainWindow::showShortcuts() {
     line("Space, Delete, F2", "On a format: select, remove, change its parameters");
     line("Ctrl+C", "In the tree or the table of formats: copy");
     line("Arrows, +, −", "In a plot: move and zoom; double click for all");
+    line("Page Up, Page Down", "In a plot higher than the window: scroll, as the wheel does; Ctrl and the wheel zoom");
     auto* area = new QScrollArea;
     area->setWidget(list);
     area->setFrameShape(QFrame::NoFrame);

@@ -220,6 +220,7 @@ void Session::adopt(std::shared_ptr<const Checkpoint> checkpoint, Selection cove
     d_->last = {};
     model_ = {};
     tensor_.reset();
+    element_.reset();
     emit openingChanged();
     emit checkpointChanged();
     emit tensorSelected();
@@ -289,7 +290,17 @@ void Session::selectTensor(std::optional<std::size_t> tensor) {
     if (tensor == tensor_)
         return;
     tensor_ = tensor;
+    element_.reset();
     emit tensorSelected();
+}
+
+void Session::selectElement(std::optional<std::uint64_t> element) {
+    if (element && (!tensor_ || *element >= checkpoint_->tensors[*tensor_].elements()))
+        element.reset();
+    if (element == element_)
+        return;
+    element_ = element;
+    emit elementSelected();
 }
 
 void Session::selectFormat(std::size_t index) {

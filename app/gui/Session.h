@@ -49,6 +49,9 @@ public:
     // --- selection, the same in every view
     void selectTensor(std::optional<std::size_t> tensor);
     std::optional<std::size_t> selectedTensor() const { return tensor_; }
+    /// One weight of the selected tensor, by its place in the flattened tensor; another tensor has none selected.
+    void selectElement(std::optional<std::uint64_t> element);
+    std::optional<std::uint64_t> selectedElement() const { return element_; }
     /// Index into formats(): the one whose error the tree's heat cells show and the Histogram overlays first.
     void selectFormat(std::size_t index);
     std::size_t selectedFormat() const { return format_; }
@@ -91,6 +94,7 @@ signals:
     void checkpointChanged();
     void formatsChanged();
     void tensorSelected();
+    void elementSelected();
     void formatSelected();
     void deviceChanged();
     void resultsChanged();  ///< batched
@@ -111,6 +115,7 @@ private:
     Selection coverage_;
     std::vector<FormatSpec> formats_;
     std::optional<std::size_t> tensor_;
+    std::optional<std::uint64_t> element_;
     std::size_t format_ = 0;
     std::shared_ptr<Device> device_;
     ModelReport model_;

@@ -21,6 +21,7 @@
 // - unit_level(code): the same at unit scale
 // - level_count, code_at(rank): the codes in the order of their unit levels
 // - half_words: where the block has 16-bit words, which big-endian files swap
+// - sub: weights that share their levels, if fewer than the block
 //
 // As in block_codec.h, each operation is rounded once, in the order of the reference.
 
@@ -212,6 +213,11 @@ public:
         });
     }
 
+    LevelBlock level_block(std::uint64_t element) const override {
+        const std::uint64_t size = weights_a_scale();
+        return {element / size, element / size * size, element / size * size + size};
+    }
+
     std::vector<Level> levels_at(const float* weights, std::uint64_t begin, std::size_t count,
                                  std::uint64_t element) const override {
         std::vector<Level> levels;
@@ -234,6 +240,13 @@ public:
 private:
     /// Weights that go through the encoder at once: few enough for the bytes to stay in the nearest cache.
     static constexpr std::size_t batch = 4096;
+
+    static constexpr std::uint64_t weights_a_scale() {
+        if constexpr (requires { Codec::sub; })
+            return static_cast<std::uint64_t>(Codec::sub);
+        else
+            return Codec::block;
+    }
 
     bool by_row() const { return Codec::weighs_row && importance_ != nullptr; }
 

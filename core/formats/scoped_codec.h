@@ -116,6 +116,8 @@ public:
         });
     }
 
+    LevelBlock level_block(std::uint64_t element) const override { return scope_at(element); }
+
     std::vector<Level> levels_at(const float* weights, std::uint64_t begin, std::size_t count,
                                  std::uint64_t element) const override {
         std::vector<Level> levels;
@@ -191,9 +193,9 @@ protected:
     void for_each_scope(std::uint64_t begin, std::size_t count, Visit visit) const {
         const std::uint64_t end = begin + count;
         for (std::uint64_t at = begin; at < end;) {
-            const auto [scope, scope_end] = scope_at(at);
-            const std::uint64_t next = std::min(scope_end, end);
-            visit(scope, at, static_cast<std::size_t>(next - at));
+            const LevelBlock scope = scope_at(at);
+            const std::uint64_t next = std::min(scope.end, end);
+            visit(scope.index, at, static_cast<std::size_t>(next - at));
             at = next;
         }
     }
@@ -246,21 +248,22 @@ private:
 
     std::uint64_t groups_per_row() const { return (shape_.columns + size_ - 1) / size_; }
 
-    struct ScopeAt {
-        std::uint64_t scope, end;
-    };
-    ScopeAt scope_at(std::uint64_t element) const {
+    LevelBlock scope_at(std::uint64_t element) const {
         switch (kind_) {
         case Scope::Kind::element:
         case Scope::Kind::tensor:
-            return {0, shape_.count()};
-        case Scope::Kind::flat:
-            return {element / size_, std::min((element / size_ + 1) * size_, shape_.count())};
+            return {0, 0, shape_.count()};
+        case Scope::Kind::flat: {
+            const std::uint64_t block = element / size_;
+            return {block, block * size_, std::min((block + 1) * size_, shape_.count())};
+        }
         case Scope::Kind::row:
             break;
         }
         const std::uint64_t row = element / shape_.columns, group = element % shape_.columns / size_;
-        return {row * groups_per_row() + group, row * shape_.columns + std::min((group + 1) * size_, shape_.columns)};
+        const std::uint64_t first = row * shape_.columns;
+        return {row * groups_per_row() + group, first + group * size_,
+                first + std::min((group + 1) * size_, shape_.columns)};
     }
 
     Codec codec_;

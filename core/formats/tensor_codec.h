@@ -35,6 +35,14 @@ Codebook halfway_codebook(std::vector<Level> levels);
 /// What a format does with an importance matrix: one weight a column, by which squared errors count.
 enum class Importance : std::uint8_t { unused, optional, required };
 
+/// Weights [begin, end) of the flattened tensor that can take the same values: a block, or a sub-block of a block whose
+/// parts have scales of their own. `index` counts them through the tensor.
+struct LevelBlock {
+    std::uint64_t index, begin, end;
+    std::uint64_t count() const { return end - begin; }
+    auto operator<=>(const LevelBlock&) const = default;
+};
+
 /// One array a format stores, named and typed as its reference names it ("weight.u8", "absmax.f32").
 struct StoredArray {
     std::string name;
@@ -121,6 +129,8 @@ public:
     /// Where each weight of a range falls on the axis of codebook(): w divided by its block's scale.
     virtual void normalise(const float* weights, std::uint64_t begin, std::size_t count, float* position) const;
 
+    /// The weights that share the levels of the one at `element`; all of them where there is no scale.
+    virtual LevelBlock level_block(std::uint64_t element) const = 0;
     /// The values that a weight at `element` can be decoded to, in the order of codebook(): its levels with the scales
     /// of its block, all of whose weights must lie in the range. Empty without a codebook.
     virtual std::vector<Level> levels_at(const float* weights, std::uint64_t begin, std::size_t count,

@@ -180,6 +180,25 @@ private slots:
         QCOMPARE(session.selectedFormat(), std::size_t(0));
     }
 
+    void selectsAWeightOfTheTensor() {
+        Session session;
+        QVERIFY(open(session, small_));
+        QSignalSpy selected(&session, &Session::elementSelected);
+        session.selectElement(5); // of no tensor
+        QVERIFY(!session.selectedElement());
+        session.selectTensor(3);
+        const std::uint64_t last = session.checkpoint()->tensors[3].elements() - 1;
+        session.selectElement(last);
+        session.selectElement(last);
+        QCOMPARE(session.selectedElement(), std::optional(last));
+        QCOMPARE(selected.count(), 1);
+        session.selectElement(last + 1);
+        QVERIFY(!session.selectedElement());
+        session.selectElement(0);
+        session.selectTensor(2);
+        QVERIFY(!session.selectedElement());
+    }
+
     void cancelAnswersAtOnce() {
         Session session;
         session.setFormats(parse_specs("nf4,int4,fp8_e4m3,q4_0,q8_0"));

@@ -100,6 +100,22 @@ private slots:
         }
     }
 
+    /// No two formats have one colour, and those that stand beside each other in lists differ clearly.
+    void formatsOfAFamilyDiffer() {
+        Theme& theme = Theme::instance();
+        for (const auto mode : {Theme::Mode::light, Theme::Mode::dark}) {
+            theme.setMode(mode);
+            for (std::size_t i = 0; i < formats().size(); ++i)
+                for (std::size_t j = 0; j < i; ++j) {
+                    const Format &a = formats()[i], &b = formats()[j];
+                    const double apart = distance(theme.format(parse_spec(a.id)), theme.format(parse_spec(b.id)));
+                    const double least = a.family == b.family && i == j + 1 ? 10 : 4;
+                    QVERIFY2(apart > least,
+                             qPrintable(QString::fromStdString(a.id + " and " + b.id + ": ") + QString::number(apart)));
+                }
+        }
+    }
+
     void parametersChangeTheShade() {
         const Theme& theme = Theme::instance();
         QVERIFY(theme.format(parse_spec("nf4")) != theme.format(parse_spec("nf4:block=128")));

@@ -250,7 +250,7 @@ private slots:
         session.selectTensor(tensor);
         QCOMPARE(results->result(1), session.result(tensor, parse_spec("nf4")));
         const QModelIndex sqnr = results->index(1, 2);
-        QCOMPARE(results->headerData(2, Qt::Horizontal, Qt::DisplayRole).toString(), QString("SQNR (dB)"));
+        QCOMPARE(results->headerData(2, Qt::Horizontal, Qt::DisplayRole).toString(), QString("SQNR\n(dB)"));
         QVERIFY(sqnr.data(Qt::ToolTipRole)
                     .toString()
                     .contains(QString::number(results->result(1)->sqnr_db(), 'g', QLocale::FloatingPointShortest)));

@@ -209,13 +209,61 @@ private slots:
     void everyFormatCanBePicked() {
         FormatPicker picker;
         QSignalSpy edited(&picker, &FormatPicker::edited);
+        int choosable = 0;
         for (const Format& entry : formats()) {
             const FormatSpec spec = parse_spec(entry.id);
             picker.showToEdit(spec);
             QCOMPARE(picker.spec(), std::optional(spec));
             picker.findChild<QPushButton*>("formatApply")->click();
+            choosable += entry.importance != Importance::required;
         }
-        QCOMPARE(edited.count(), static_cast<int>(formats().size()));
+        QCOMPARE(edited.count(), choosable);
+    }
+
+    void pickerShowsWhatNeedsImportanceDisabled() {
+        // A registry in which some formats cannot do without, the first included.
+        std::vector<Format> table(formats().begin(), formats().end());
+        for (Format& entry : table)
+            if (entry.id == "fp32" || entry.id == "q2_K")
+                entry.importance = Importance::required;
+        FormatPicker picker(nullptr, table);
+        picker.showToAdd({});
+        QVERIFY(picker.spec()->id != "fp32");
+        auto* list = picker.findChild<QTreeWidget*>("formatList");
+        std::vector<std::string> listed;
+        for (int i = 0; i < list->topLevelItemCount(); ++i)
+            for (int j = 0; j < list->topLevelItem(i)->childCount(); ++j) {
+                const QTreeWidgetItem* item = list->topLevelItem(i)->child(j);
+                listed.push_back(item->data(0, Qt::UserRole).toString().toStdString());
+                const auto entry = std::ranges::find(table, listed.back(), &Format::id);
+                QVERIFY(entry != table.end());
+                QVERIFY(!item->text(1).isEmpty());
+                QCOMPARE(item->isDisabled(), entry->importance == Importance::required);
+                QCOMPARE(item->toolTip(0).contains("importance matrix"), item->isDisabled());
+            }
+        QCOMPARE(listed.size(), table.size());
+        for (const Format& entry : table)
+            QVERIFY(std::ranges::find(listed, entry.id) != listed.end());
+
+        picker.showToEdit(parse_spec("q2_K"));
+        QVERIFY(!picker.findChild<QPushButton*>("formatApply")->isEnabled());
+        QVERIFY(picker.findChild<QLabel*>("formatFacts")->text().contains("importance matrix"));
+    }
+
+    void pickerIsUsedByKeyboard() {
+        FormatPicker picker;
+        QSignalSpy added(&picker, &FormatPicker::added);
+        picker.showToAdd({});
+        QVERIFY(QTest::qWaitForWindowActive(&picker));
+        auto* search = picker.findChild<QLineEdit*>("formatSearch");
+        QVERIFY(search->hasFocus());
+        QTest::keyClicks(search, "iq4");
+        QCOMPARE(picker.spec()->id, std::string("iq4_nl"));
+        QTest::keyClick(search, Qt::Key_Down);
+        QCOMPARE(picker.spec()->id, std::string("iq4_xs"));
+        QTest::keyClick(search, Qt::Key_Return);
+        QCOMPARE(added.count(), 1);
+        QCOMPARE(added.front().front().value<FormatSpec>(), parse_spec("iq4_xs"));
     }
 
     void runsAndCancels() {

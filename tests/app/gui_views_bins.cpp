@@ -1,6 +1,11 @@
+#include <QComboBox>
 #include <QDoubleSpinBox>
 #include <QLabel>
+#include <QScrollArea>
+#include <QScrollBar>
+#include <QSpinBox>
 
+#include "app/gui/Numbers.h"
 #include "app/gui/views/BinsView.h"
 #include "gui_views_common.h"
 
@@ -21,14 +26,40 @@ private slots:
     void csvHoldsEveryLevel();
     void manyLevelsStayReadable();
     void lanesFollowTheFormats();
+    void blockIsTheMeasuredBlock();
+    void blockFollowsTheSelectedWeight();
+    void blocksAreSteppedByKeyboard();
+    void blockSaysScaleAndBits();
+    void clickOnADotSelectsTheWeight();
+    void blockReadoutAndCsv();
+    void largeBlocksAreADensity();
+    void manyLanesScroll();
+    void everyFormatHasABlock();
 
 private:
+    static void showBlock(BinsView& view);
+    static BlockBins measured(const OpenSession& open, const FormatSpec& spec, std::uint64_t element);
     static QString reading(const CodebookLane& lane, double value);
 };
 
 QString BinsTest::reading(const CodebookLane& lane, double value) {
     const Probe found = probe(lane.report().codebook, value);
     return QStringLiteral("code %1 ").arg(found.code);
+}
+
+/// As a user chooses it by keyboard.
+void BinsTest::showBlock(BinsView& view) {
+    auto* part = view.findChild<QComboBox*>("binsPart");
+    QVERIFY(part->focusPolicy() & Qt::TabFocus);
+    part->setFocus();
+    QTest::keyClick(part, Qt::Key_Down);
+    QVERIFY(view.showsBlock());
+    QVERIFY(settle(view));
+}
+
+BlockBins BinsTest::measured(const OpenSession& open, const FormatSpec& spec, std::uint64_t element) {
+    JobControl job;
+    return measure_block_bins(open.view(), spec, element, job).value();
 }
 
 void BinsTest::lanesAreTheMeasuredBins() {
@@ -203,6 +234,240 @@ void BinsTest::lanesFollowTheFormats() {
     for (const std::uint64_t count : view.lanes().front()->report().usage)
         total += count;
     QCOMPARE(total, open.selected().elements());
+}
+
+void BinsTest::blockIsTheMeasuredBlock() {
+    OpenSession open("nf4,q4_K,bf16,q2_K,int8,fp8_e4m3", decoder(1, 256));
+    BinsView view(&open.session);
+    QVERIFY(showAndSettle(view));
+    open.session.selectElement(1000);
+    showBlock(view);
+    QCOMPARE(view.lanes().size(), std::size_t{5});
+    const std::vector<FormatSpec> specs = parse_specs("nf4,q4_K,q2_K,int8,fp8_e4m3");
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+        const BlockBins expected = measured(open, specs[i], 1000);
+        const BlockBins* shown = view.lanes()[i]->block();
+        QVERIFY(shown != nullptr);
+        QCOMPARE(shown->block, expected.block);
+        QCOMPARE(shown->bins.usage, expected.bins.usage);
+        QCOMPARE(shown->bins.error, expected.bins.error);
+        QCOMPARE(shown->bins.codebook.boundaries, expected.bins.codebook.boundaries);
+        QCOMPARE(shown->weights.size(), expected.weights.size());
+        for (std::size_t j = 0; j < expected.weights.size(); ++j) {
+            QCOMPARE(shown->weights[j].weight, expected.weights[j].weight);
+            QCOMPARE(shown->weights[j].level, expected.weights[j].level);
+        }
+        QCOMPARE(&view.lanes()[i]->report(), &shown->bins);
+    }
+    // All weights of the small blocks are in sight.
+    const QCPRange range = view.lanes().front()->keyAxis()->range();
+    for (const std::size_t lane : {0, 1, 2})
+        for (const BlockWeight& each : view.lanes()[lane]->block()->weights)
+            QVERIFY(range.contains(each.weight));
+    QVERIFY(view.findChild<QLabel*>("binsNote")->text().contains("bf16"));
+}
+
+void BinsTest::blockFollowsTheSelectedWeight() {
+    OpenSession open("nf4,q4_K", decoder(1, 256));
+    BinsView view(&open.session);
+    QVERIFY(showAndSettle(view));
+    const double before = view.marker();
+    showBlock(view);
+    QCOMPARE(view.lanes()[0]->block()->block.begin, std::uint64_t{0});
+    open.session.selectElement(5000);
+    QVERIFY(settle(view));
+    QCOMPARE(view.lanes()[0]->block()->block, (LevelBlock{78, 4992, 5056}));
+    QCOMPARE(view.lanes()[1]->block()->block, (LevelBlock{156, 4992, 5024}));
+    QCOMPARE(view.findChild<QSpinBox*>("binsBlock")->value(), 78);
+
+    // The marker stands on the weight, and each lane reads what became of it.
+    const BlockWeight& weight = view.lanes()[0]->block()->weights[5000 - 4992];
+    QCOMPARE(view.marker(), static_cast<double>(weight.weight));
+    QCOMPARE(view.activePlot()->marker().value(), view.marker());
+    const Level& level = view.lanes()[0]->report().codebook.levels[weight.level];
+    QVERIFY(view.reading(0).startsWith(QStringLiteral("code %1 ").arg(level.code)));
+
+    // Another tensor has no selected weight; the whole tensor has its marker back.
+    open.select("model.layers.0.self_attn.k_proj.weight");
+    QVERIFY(!open.session.selectedElement());
+    QVERIFY(settle(view));
+    QCOMPARE(view.lanes()[0]->block()->block.begin, std::uint64_t{0});
+    view.findChild<QComboBox*>("binsPart")->setCurrentIndex(0);
+    QVERIFY(settle(view));
+    QVERIFY(view.lanes()[0]->block() == nullptr);
+    QCOMPARE(view.marker(), before);
+    QVERIFY(!view.findChild<QSpinBox*>("binsBlock")->isVisible());
+}
+
+void BinsTest::blocksAreSteppedByKeyboard() {
+    OpenSession open("nf4,q4_K", decoder(1, 256));
+    BinsView view(&open.session);
+    QVERIFY(showAndSettle(view));
+    showBlock(view);
+    auto* number = view.findChild<QSpinBox*>("binsBlock");
+    QVERIFY(number->isVisible());
+    QVERIFY(number->focusPolicy() & Qt::TabFocus);
+    const std::uint64_t elements = open.selected().elements();
+    QCOMPARE(number->maximum(), static_cast<int>(elements / 64) - 1);
+    number->setFocus();
+    const CodebookLane* lane = view.lanes()[0];
+    QTest::keyClick(number, Qt::Key_Up);
+    QTest::keyClick(number, Qt::Key_Up);
+    QVERIFY(settle(view));
+    QCOMPARE(open.session.selectedElement(), std::optional<std::uint64_t>(128));
+    QCOMPARE(view.lanes()[0], lane); // nothing was laid out anew
+    QCOMPARE(lane->block()->block.index, std::uint64_t{2});
+
+    // The numbers are those of the selected format's blocks.
+    open.session.selectFormat(1);
+    QCOMPARE(number->maximum(), static_cast<int>(elements / 32) - 1);
+    QCOMPARE(number->value(), 4);
+    number->selectAll();
+    QTest::keyClicks(number, "33");
+    QTest::keyClick(number, Qt::Key_Return);
+    QVERIFY(settle(view));
+    QCOMPARE(view.lanes()[1]->block()->block.begin, std::uint64_t{33 * 32});
+    QCOMPARE(view.lanes()[0]->block()->block.begin, std::uint64_t{16 * 64});
+}
+
+void BinsTest::blockSaysScaleAndBits() {
+    OpenSession open("q4_K,nf4", decoder(1, 256));
+    BinsView view(&open.session);
+    QVERIFY(showAndSettle(view));
+    showBlock(view);
+    const BlockBins affine = measured(open, parse_spec("q4_K"), 0);
+    const QString heading = view.heading(0);
+    QVERIFY2(heading.contains("weights 0 … 31 · block 0 of 2048"), qPrintable(heading));
+    QVERIFY2(heading.contains(
+                 QStringLiteral("scale %1, minimum %2").arg(significant(affine.step), significant(affine.lowest()))),
+             qPrintable(heading));
+    QVERIFY2(heading.contains("144 bits, 4.50 a weight"), qPrintable(heading));
+    const BlockBins uneven = measured(open, parse_spec("nf4"), 0);
+    QVERIFY(view.heading(1).contains(
+        QStringLiteral("levels from %1 to %2").arg(significant(uneven.lowest()), significant(uneven.highest()))));
+    QVERIFY(view.heading(1).contains("288 bits"));
+}
+
+void BinsTest::clickOnADotSelectsTheWeight() {
+    OpenSession open("nf4,q4_K", decoder(1, 256));
+    BinsView view(&open.session);
+    QVERIFY(showAndSettle(view, {900, 900}));
+    showBlock(view);
+    const BlockDots* dots = view.dots();
+    QVERIFY(dots->visible());
+    QCOMPARE(dots->block(), view.lanes()[0]->block());
+    const QCPAxisRect* pane = dots->keyAxis()->axisRect();
+    // The first place is on top.
+    QVERIFY(dots->valueAxis()->coordToPixel(0) < dots->valueAxis()->coordToPixel(63));
+    const QPoint at(pane->left() + 30, static_cast<int>(std::lround(dots->valueAxis()->coordToPixel(40))));
+    moveMouse(*view.activePlot(), at);
+    QVERIFY2(view.activePlot()->readout().plainText().startsWith("weight 40"),
+             qPrintable(view.activePlot()->readout().plainText()));
+    QTest::mouseClick(view.activePlot(), Qt::LeftButton, {}, at);
+    QCOMPARE(open.session.selectedElement(), std::optional<std::uint64_t>(40));
+    QVERIFY(settle(view));
+    QCOMPARE(view.lanes()[1]->block()->block.begin, std::uint64_t{32});
+}
+
+void BinsTest::blockReadoutAndCsv() {
+    OpenSession open("nf4,q4_K", decoder(1, 256));
+    BinsView view(&open.session);
+    QVERIFY(showAndSettle(view));
+    open.session.selectElement(700);
+    showBlock(view);
+    const CodebookLane* lane = view.lanes()[0];
+    const Level& level = lane->report().codebook.levels[5];
+    const QCPAxisRect* pane = lane->keyAxis()->axisRect();
+    moveMouse(*view.activePlot(),
+              QPoint(static_cast<int>(std::lround(lane->keyAxis()->coordToPixel(level.value))), pane->center().y()));
+    const QString text = view.activePlot()->readout().plainText();
+    QVERIFY2(text.contains(QStringLiteral("nf4: code %1, level %2").arg(level.code).arg(significant(level.value))),
+             qPrintable(text));
+
+    const QList<QByteArray> lines = view.csv().trimmed().split('\n');
+    QCOMPARE(lines.front(),
+             QByteArray("format,first_weight,last_weight,code,level,bin_low,bin_high,weights,squared_error"));
+    QCOMPARE(lines.size(), 1 + 16 + 16);
+    const QList<QByteArray> cells = lines[6].split(',');
+    QCOMPARE(cells[1].toULongLong(), 640ULL);
+    QCOMPARE(cells[2].toULongLong(), 703ULL);
+    QCOMPARE(cells[3].toUInt(), level.code);
+    QCOMPARE(cells[4].toDouble(), level.value);
+    QCOMPARE(cells[7].toULongLong(), lane->report().usage[5]);
+}
+
+/// A row or a tensor that shares a scale is no list of dots.
+void BinsTest::largeBlocksAreADensity() {
+    OpenSession open("fp8_e4m3,nf4", decoder(1, 256));
+    BinsView view(&open.session);
+    QVERIFY(showAndSettle(view));
+    showBlock(view);
+    QVERIFY(!view.dots()->visible());
+    const QCPGraph* density = view.activePlot()->axisRects().front()->graphs().front();
+    QVERIFY(density->visible());
+    double sum = 0;
+    for (int i = 0; i < density->dataCount() - 1; ++i)
+        sum += density->data()->at(i)->value;
+    QVERIFY(qAbs(sum - 100) < 1e-6);
+    open.session.selectFormat(1);
+    QVERIFY(view.dots()->visible() && !density->visible());
+}
+
+/// However many formats there are, each lane keeps its height and no two rows overlap.
+void BinsTest::manyLanesScroll() {
+    std::string all;
+    for (const Format& entry : formats())
+        if (entry.importance != Importance::required)
+            all += (all.empty() ? "" : ",") + entry.id;
+    OpenSession open(all, decoder(1, 256));
+    BinsView view(&open.session);
+    QVERIFY(showAndSettle(view, {520, 560}));
+    for (const bool block : {false, true}) {
+        if (block)
+            showBlock(view);
+        QVERIFY(view.activePlot()->height() > view.height());
+        int bottom = 0;
+        for (const QCPAxisRect* pane : view.activePlot()->axisRects()) {
+            QVERIFY(pane->top() > bottom);
+            bottom = pane->bottom();
+        }
+        for (const CodebookLane* lane : view.lanes())
+            QVERIFY(lane->keyAxis()->axisRect()->height() >= 26);
+    }
+    // The wheel is left to what scrolls, and zooms with Ctrl.
+    Plot& plot = *view.activePlot();
+    const QCPAxis* axis = view.lanes()[0]->keyAxis();
+    const QCPRange range = axis->range();
+    const QPoint at = axis->axisRect()->center();
+    const auto turn = [&](Qt::KeyboardModifiers modifiers) {
+        QWheelEvent event(at, plot.mapToGlobal(at), {}, {0, -120}, Qt::NoButton, modifiers, Qt::NoScrollPhase, false);
+        QCoreApplication::sendEvent(&plot, &event);
+        return event.isAccepted();
+    };
+    QVERIFY(!turn(Qt::NoModifier));
+    QCOMPARE(axis->range(), range);
+    QVERIFY(turn(Qt::ControlModifier));
+    QVERIFY(axis->range().size() > range.size());
+    auto* scroll = view.findChild<QScrollArea*>()->verticalScrollBar();
+    QCOMPARE(scroll->value(), 0);
+    QTest::keyClick(&plot, Qt::Key_PageDown);
+    QVERIFY(scroll->value() > 0);
+}
+
+/// Every format with a codebook in the registry, q8_0's 255 levels and ternary ones too.
+void BinsTest::everyFormatHasABlock() {
+    for (const Format& entry : formats()) {
+        if (entry.importance == Importance::required)
+            continue;
+        OpenSession open(entry.id, decoder(1, 256));
+        const bool leveled = bind_codec(parse_spec(entry.id), open.view().shape)->codebook().has_value();
+        BinsView view(&open.session);
+        QVERIFY(showAndSettle(view));
+        showBlock(view);
+        QCOMPARE(view.lanes().size(), leveled ? std::size_t{1} : std::size_t{0});
+        if (leveled)
+            QVERIFY2(view.heading(0).startsWith(QString::fromStdString(entry.id)), entry.id.c_str());
+    }
 }
 
 QTEST_MAIN(BinsTest)

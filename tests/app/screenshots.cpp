@@ -9,6 +9,7 @@
 #include "app/gui/plot/Theme.h"
 #include "app/gui/views/View.h"
 #include "core/base/resources.h"
+#include "core/formats/registry.h"
 
 using namespace qs;
 using namespace qs::gui;
@@ -24,6 +25,7 @@ private slots:
 
 private:
     static void chooseModel(View& view, const QString& card);
+    void showBlock(View& view);
 
     std::unique_ptr<MainWindow> window_;
 };
@@ -47,10 +49,23 @@ void Screenshots::initTestCase() {
 void Screenshots::views_data() {
     QTest::addColumn<QString>("view");
     QTest::addColumn<bool>("dark");
+    QTest::addColumn<bool>("block");
     for (const char* view : {"Histogram", "Bins", "Layers", "Memory"})
         for (const bool dark : {false, true})
             QTest::addRow("%s-%s", QByteArray(view).toLower().constData(), dark ? "dark" : "light")
-                << QString(view) << dark;
+                << QString(view) << dark << false;
+    for (const bool dark : {false, true})
+        QTest::addRow("block-%s", dark ? "dark" : "light") << QString("Bins") << dark << true;
+}
+
+/// Formats whose blocks differ, around one weight.
+void Screenshots::showBlock(View& view) {
+    Session* session = window_->session();
+    session->setFormats(parse_specs("nf4,q4_K,q2_K,iq4_nl,mxfp4_ggml"));
+    session->selectFormat(0);
+    session->selectElement(1000);
+    view.findChild<QComboBox*>("binsPart")->setCurrentIndex(1);
+    QVERIFY(QTest::qWaitFor([&] { return !session->running(); }, 120000));
 }
 
 void Screenshots::chooseModel(View& view, const QString& card) {
@@ -64,6 +79,7 @@ void Screenshots::chooseModel(View& view, const QString& card) {
 void Screenshots::views() {
     QFETCH(QString, view);
     QFETCH(bool, dark);
+    QFETCH(bool, block);
     if (!window_)
         QSKIP("resources/demo holds no model");
     Theme::instance().setMode(dark ? Theme::Mode::dark : Theme::Mode::light);
@@ -77,6 +93,8 @@ void Screenshots::views() {
     QVERIFY(shown != nullptr);
     if (view == "Memory") // of a model for which memory is a question
         chooseModel(*shown, "llama-3.1-8b");
+    if (block)
+        showBlock(*shown);
     QTest::qWait(50);
     QVERIFY(QTest::qWaitFor([&] { return shown->settled(); }, 60000));
     QTest::qWait(100);

@@ -11,6 +11,17 @@
 
 namespace qs::gui {
 
+namespace {
+
+/// Columns are as narrow as their numbers, so that more of them are in sight.
+QString inTwoLines(QString title) {
+    if (const qsizetype space = title.lastIndexOf(' '); space > 0)
+        return title.replace(space, 1, '\n');
+    return title.replace('/', QStringLiteral("/\n"));
+}
+
+} // namespace
+
 ResultsModel::ResultsModel(Session* session, QObject* parent) : QAbstractTableModel(parent), session_(session) {
     for (const char* id : {"bits_per_weight", "sqnr_db", "relative_error", "mse", "cosine", "max_abs_error",
                            "mean_error", "code_entropy"})
@@ -125,7 +136,7 @@ QVariant ResultsModel::headerData(int section, Qt::Orientation orientation, int 
         return role == Qt::DisplayRole ? QVariant(QStringLiteral("Format")) : QVariant();
     const Metric& column = *columns_[static_cast<std::size_t>(section - 1)];
     if (role == Qt::DisplayRole)
-        return column.title();
+        return inTwoLines(column.title());
     if (role == Qt::ToolTipRole)
         return column.help;
     if (role == Qt::TextAlignmentRole)

@@ -2,11 +2,13 @@
 
 #include <QCheckBox>
 #include <QComboBox>
+#include <QCoreApplication>
 #include <QDialogButtonBox>
 #include <QDoubleSpinBox>
 #include <QFormLayout>
 #include <QHBoxLayout>
 #include <QHeaderView>
+#include <QKeyEvent>
 #include <QLabel>
 #include <QLineEdit>
 #include <QPushButton>
@@ -42,21 +44,29 @@ QString heading(const std::string& family) {
     return found == known.end() ? QString::fromStdString(family) : found->second;
 }
 
+/// Why a format cannot be chosen; empty where it can.
+QString whyNot(const Format& entry) {
+    return entry.importance == Importance::required
+               ? QStringLiteral("Rounds only with an importance matrix, and none is loaded")
+               : QString();
+}
+
 QString readable(const std::string& name) {
     return QString::fromStdString(name).replace('_', ' ');
 }
 
 } // namespace
 
-FormatPicker::FormatPicker(QWidget* parent) : QDialog(parent) {
+FormatPicker::FormatPicker(QWidget* parent, std::span<const Format> table) : QDialog(parent), table_(table) {
     setObjectName("formatPicker");
-    resize(700, 440);
+    resize(900, 600);
 
     search_ = new QLineEdit(this);
     search_->setObjectName("formatSearch");
-    search_->setPlaceholderText("Find a format");
+    search_->setPlaceholderText("Find a format by name, bits or words");
     search_->setAccessibleName("Find a format");
     search_->setClearButtonEnabled(true);
+    search_->installEventFilter(this);
 
     list_ = new QTreeWidget(this);
     list_->setObjectName("formatList");
@@ -113,7 +123,7 @@ FormatPicker::FormatPicker(QWidget* parent) : QDialog(parent) {
     connect(search_, &QLineEdit::textChanged, this, &FormatPicker::filter);
     connect(list_, &QTreeWidget::currentItemChanged, this, [this](QTreeWidgetItem* item) {
         if (const QString id = item ? item->data(0, id_role).toString() : QString(); !id.isEmpty())
-            showFormat(default_spec(format(id.toStdString())));
+            showFormat(default_spec(entryOf(id.toStdString())));
         else
             clearEditors();
     });
@@ -127,7 +137,7 @@ FormatPicker::FormatPicker(QWidget* parent) : QDialog(parent) {
 
 void FormatPicker::fill() {
     std::map<std::string, QTreeWidgetItem*> families;
-    for (const Format& entry : formats()) {
+    for (const Format& entry : table_) {
         QTreeWidgetItem*& family = families[entry.family];
         if (family == nullptr) {
             family = new QTreeWidgetItem(list_, {heading(entry.family)});
@@ -137,15 +147,22 @@ void FormatPicker::fill() {
             bold.setBold(true);
             family->setFont(0, bold);
         }
-        const FormatSpec spec = default_spec(entry);
+        const double bits = entry.nominal_bits(default_spec(entry));
+        const QString title = QString::fromStdString(entry.title), reason = whyNot(entry);
         auto* item = new QTreeWidgetItem(family);
         item->setText(0, QString::fromStdString(entry.id));
-        item->setText(1, significant(entry.nominal_bits(spec)));
-        item->setText(2, QString::fromStdString(entry.title));
+        item->setText(1, significant(bits));
+        item->setText(2, title);
         item->setTextAlignment(1, Qt::AlignRight | Qt::AlignVCenter);
         item->setData(0, id_role, QString::fromStdString(entry.id));
-        item->setToolTip(1, full(entry.nominal_bits(spec)));
-        item->setToolTip(2, QString::fromStdString(entry.title));
+        item->setToolTip(1, full(bits));
+        item->setToolTip(2, title);
+        if (reason.isEmpty())
+            continue;
+        item->setFlags(Qt::NoItemFlags);
+        for (int column = 0; column < list_->columnCount(); ++column)
+            item->setToolTip(column, reason);
+        item->setData(0, Qt::AccessibleDescriptionRole, reason);
     }
     list_->expandAll();
     list_->header()->setStretchLastSection(true);
@@ -153,31 +170,65 @@ void FormatPicker::fill() {
     list_->header()->setSectionResizeMode(1, QHeaderView::ResizeToContents);
 }
 
+template <class Visit>
+void FormatPicker::forEachItem(Visit visit) const {
+    for (int i = 0; i < list_->topLevelItemCount(); ++i)
+        for (int j = 0; j < list_->topLevelItem(i)->childCount(); ++j)
+            visit(list_->topLevelItem(i)->child(j));
+}
+
+QTreeWidgetItem* FormatPicker::itemOf(const std::string& id) const {
+    QTreeWidgetItem* found = nullptr;
+    forEachItem([&](QTreeWidgetItem* item) {
+        if (item->data(0, id_role).toString().toStdString() == id)
+            found = item;
+    });
+    return found;
+}
+
+const Format& FormatPicker::entryOf(const std::string& id) const {
+    return *std::ranges::find(table_, id, &Format::id);
+}
+
+/// Shows what matches and goes to the first of it, so that Return adds what was searched for.
 void FormatPicker::filter(const QString& text) {
-    for (int i = 0; i < list_->topLevelItemCount(); ++i) {
-        QTreeWidgetItem* family = list_->topLevelItem(i);
-        bool any = false;
-        for (int j = 0; j < family->childCount(); ++j) {
-            QTreeWidgetItem* item = family->child(j);
-            const bool matches = item->text(0).contains(text, Qt::CaseInsensitive) ||
-                                 item->text(2).contains(text, Qt::CaseInsensitive) ||
-                                 family->text(0).contains(text, Qt::CaseInsensitive);
-            item->setHidden(!matches);
-            any |= matches;
-        }
-        family->setHidden(!any);
-    }
+    QTreeWidgetItem* first = nullptr;
+    std::map<QTreeWidgetItem*, bool> any;
+    forEachItem([&](QTreeWidgetItem* item) {
+        QTreeWidgetItem* family = item->parent();
+        bool matches = family->text(0).contains(text, Qt::CaseInsensitive);
+        for (int column = 0; column < list_->columnCount(); ++column)
+            matches |= item->text(column).contains(text, Qt::CaseInsensitive);
+        item->setHidden(!matches);
+        any[family] |= matches;
+        if (matches && first == nullptr && !item->isDisabled())
+            first = item;
+    });
+    for (const auto& [family, shown] : any)
+        family->setHidden(!shown);
+    const QTreeWidgetItem* current = list_->currentItem();
+    if (!text.isEmpty() && (current == nullptr || current->isHidden() || current->parent() == nullptr))
+        list_->setCurrentItem(first);
+}
+
+/// From the search the arrow keys go on in the list.
+bool FormatPicker::eventFilter(QObject* watched, QEvent* event) {
+    if (watched != search_ || event->type() != QEvent::KeyPress)
+        return QDialog::eventFilter(watched, event);
+    const int key = static_cast<QKeyEvent*>(event)->key();
+    if (key != Qt::Key_Down && key != Qt::Key_Up && key != Qt::Key_PageDown && key != Qt::Key_PageUp)
+        return false;
+    QCoreApplication::sendEvent(list_, event);
+    return true;
 }
 
 void FormatPicker::markPresent(const std::vector<FormatSpec>& present) {
-    for (int i = 0; i < list_->topLevelItemCount(); ++i)
-        for (int j = 0; j < list_->topLevelItem(i)->childCount(); ++j) {
-            QTreeWidgetItem* item = list_->topLevelItem(i)->child(j);
-            const std::string id = item->data(0, id_role).toString().toStdString();
-            const bool compared = std::ranges::find(present, id, &FormatSpec::id) != present.end();
-            item->setText(0, QString::fromStdString(id) + (compared ? QStringLiteral(" ✓") : QString()));
-            item->setIcon(0, swatch(Theme::instance().format(default_spec(format(id)))));
-        }
+    forEachItem([&](QTreeWidgetItem* item) {
+        const std::string id = item->data(0, id_role).toString().toStdString();
+        const bool compared = std::ranges::find(present, id, &FormatSpec::id) != present.end();
+        item->setText(0, QString::fromStdString(id) + (compared ? QStringLiteral(" ✓") : QString()));
+        item->setIcon(0, swatch(Theme::instance().format(default_spec(entryOf(id)))));
+    });
 }
 
 void FormatPicker::showToAdd(const std::vector<FormatSpec>& present) {
@@ -187,15 +238,12 @@ void FormatPicker::showToAdd(const std::vector<FormatSpec>& present) {
     markPresent(present);
     search_->clear();
     if (format_ == nullptr) {
-        const auto fresh = std::ranges::find_if(formats(), [&](const Format& entry) {
-            return std::ranges::find(present, entry.id, &FormatSpec::id) == present.end();
+        const auto fresh = std::ranges::find_if(table_, [&](const Format& entry) {
+            return whyNot(entry).isEmpty() && std::ranges::find(present, entry.id, &FormatSpec::id) == present.end();
         });
-        choose(fresh != formats().end() ? fresh->id : formats().front().id);
+        choose(fresh != table_.end() ? fresh->id : table_.front().id);
     }
-    show();
-    raise();
-    activateWindow();
-    search_->setFocus();
+    reveal(search_);
 }
 
 void FormatPicker::showToEdit(const FormatSpec& spec) {
@@ -206,23 +254,29 @@ void FormatPicker::showToEdit(const FormatSpec& spec) {
     choose(spec.id);
     showFormat(spec);
     editing_ = spec;
-    show();
-    raise();
-    activateWindow();
-    list_->setFocus();
+    reveal(list_);
 }
 
 void FormatPicker::choose(const std::string& id) {
-    for (int i = 0; i < list_->topLevelItemCount(); ++i)
-        for (int j = 0; j < list_->topLevelItem(i)->childCount(); ++j)
-            if (QTreeWidgetItem* item = list_->topLevelItem(i)->child(j);
-                item->data(0, id_role).toString().toStdString() == id)
-                list_->setCurrentItem(item);
+    if (QTreeWidgetItem* item = itemOf(id))
+        list_->setCurrentItem(item);
+}
+
+/// Opens with the chosen format in sight, and the name of its family where there is room.
+void FormatPicker::reveal(QWidget* focus) {
+    show();
+    raise();
+    activateWindow();
+    focus->setFocus();
+    if (QTreeWidgetItem* item = list_->currentItem(); item != nullptr && item->parent() != nullptr) {
+        list_->scrollToItem(item->parent());
+        list_->scrollToItem(item);
+    }
 }
 
 void FormatPicker::showFormat(const FormatSpec& spec) {
     clearEditors();
-    format_ = &format(spec.id);
+    format_ = &entryOf(spec.id);
     values_ = spec.parameters;
     title_->setText(QString::fromStdString(format_->title));
     for (const FormatParameter& parameter : format_->parameters)
@@ -301,7 +355,10 @@ void FormatPicker::describe() {
     try {
         const FormatSpec chosen = *spec();
         const std::size_t block = format_->block(chosen);
+        const QString reason = whyNot(*format_);
         QStringList lines;
+        if (!reason.isEmpty())
+            lines += reason.toHtmlEscaped() + '.';
         lines += "<b>" + significant(format_->nominal_bits(chosen), 4) + thin_space + "bits/weight</b>";
         if (block > 1)
             lines += "Blocks of " + QString::number(block) + " weights";
@@ -312,7 +369,7 @@ void FormatPicker::describe() {
         if (!format_->source.empty())
             lines += "Definition: " + QString::fromStdString(format_->source).toHtmlEscaped();
         facts_->setText(lines.join("<br>"));
-        apply_->setEnabled(true);
+        apply_->setEnabled(reason.isEmpty());
     } catch (const Error& error) {
         facts_->setText(QString::fromUtf8(error.what()).toHtmlEscaped());
         apply_->setEnabled(false);

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 
 #include "core/formats/registry.h"
 
@@ -17,11 +18,13 @@ class QTreeWidgetItem;
 namespace qs::gui {
 
 /// The registry by family, with an editor for the parameters of the chosen format. Adds a format to the comparison or
-/// changes one that is in it; stays open beside the window until it is closed.
+/// changes one that is in it; stays open beside the window until it is closed. What cannot be chosen is listed too, and
+/// says why.
 class FormatPicker : public QDialog {
     Q_OBJECT
 public:
-    explicit FormatPicker(QWidget* parent = nullptr);
+    /// `table` is what to offer, the registry or rows of it.
+    explicit FormatPicker(QWidget* parent = nullptr, std::span<const Format> table = formats());
 
     /// To add formats; `present` are marked in the list.
     void showToAdd(const std::vector<FormatSpec>& present);
@@ -36,15 +39,22 @@ signals:
 
 private:
     void fill();
+    template <class Visit>
+    void forEachItem(Visit visit) const;
+    QTreeWidgetItem* itemOf(const std::string& id) const;
+    const Format& entryOf(const std::string& id) const;
     void filter(const QString& text);
     void markPresent(const std::vector<FormatSpec>& present);
     void choose(const std::string& id);
+    void reveal(QWidget* focus);
     void showFormat(const FormatSpec& spec);
     void clearEditors();
     void addEditor(const FormatParameter& parameter, const std::string& value);
     void describe();
     void apply();
+    bool eventFilter(QObject* watched, QEvent* event) override;
 
+    std::span<const Format> table_;
     QLineEdit* search_;
     QTreeWidget* list_;
     QLabel* title_;

@@ -163,7 +163,7 @@ InspectorPanel::InspectorPanel(Session* session, QWidget* parent)
     column->addWidget(figures_);
     column->addStretch();
 
-    setMinimumWidth(238);
+    setMinimumWidth(256);
     auto* area = new QScrollArea(this);
     area->setWidget(content);
     area->setWidgetResizable(true);

@@ -12,8 +12,15 @@ CodebookLane::CodebookLane(QCPAxis* keyAxis, QCPAxis* valueAxis) : Drawn(keyAxis
 
 void CodebookLane::setReport(std::shared_ptr<const BinsReport> report) {
     report_ = std::move(report);
+    block_ = nullptr;
     weights_ = std::accumulate(report_->usage.begin(), report_->usage.end(), std::uint64_t{0});
     error_ = std::accumulate(report_->error.begin(), report_->error.end(), 0.0);
+}
+
+void CodebookLane::setBlock(std::shared_ptr<const BlockBins> block, std::uint64_t element) {
+    setReport(std::shared_ptr<const BinsReport>(block, &block->bins));
+    block_ = std::move(block);
+    element_ = element;
 }
 
 QCPRange CodebookLane::bin(std::size_t level) const {
@@ -73,9 +80,16 @@ void CodebookLane::draw(QCPPainter* painter) {
         if (rect.width() < 1)
             rect.setWidth(1);
         painter->fillRect(rect, Theme::sequential(topError_ > 0 ? std::min(1.0, errorShare(i) / topError_) : 0));
+        // The dark end of the map is near the ground of the dark theme.
+        if (Theme::instance().dark()) {
+            painter->setPen(QPen(Theme::instance().mutedText(), 1));
+            painter->drawLine(rect.topLeft(), rect.topRight());
+        }
     }
     drawBoundaries(painter);
     drawLevels(painter);
+    if (block_)
+        drawWeights(painter);
     if (marked_) {
         painter->setPen(QPen(Theme::instance().accent(), 1.5));
         painter->setBrush(Qt::NoBrush);
@@ -116,6 +130,28 @@ void CodebookLane::drawLevels(QCPPainter* painter) const {
             continue;
         before = x;
         painter->drawLine(QPointF(x, shown.bottom()), QPointF(x, shown.bottom() - length));
+    }
+}
+
+void CodebookLane::drawWeights(QCPPainter* painter) const {
+    const QRectF shown = clipRect();
+    const std::size_t count = block_->weights.size();
+    QColor colour = Theme::instance().text();
+    // Where there are many they fade, so that their density can be seen.
+    colour.setAlphaF(count <= 64 ? 0.75F : count <= 512 ? 0.35F : 0.12F);
+    const auto tick = [&](float weight, double length) {
+        const double x = keyAxis()->coordToPixel(weight);
+        if (x >= shown.left() && x <= shown.right())
+            painter->drawLine(QPointF(x, shown.top()), QPointF(x, shown.top() + length));
+    };
+    painter->setAntialiasing(true);
+    painter->setPen(QPen(colour, 1));
+    for (const BlockWeight& each : block_->weights)
+        if (std::isfinite(each.weight))
+            tick(each.weight, 6);
+    if (element_ >= block_->block.begin && element_ < block_->block.begin + count) {
+        painter->setPen(QPen(Theme::instance().accent(), 2));
+        tick(block_->weights[static_cast<std::size_t>(element_ - block_->block.begin)].weight, 9);
     }
 }
 

@@ -9,14 +9,18 @@
 namespace qs::gui {
 
 /// One format's codebook over the axis of normalised weights: each bin filled to its share of the weights and coloured
-/// by the error it contributes, decision boundaries as thin lines, levels as ticks at the foot. The value axis is the
-/// share of weights in per cent.
+/// by the error it contributes, decision boundaries as thin lines, levels as ticks at the foot. Of a single block also
+/// its weights, as ticks at the top. The value axis is the share of weights in per cent.
 class CodebookLane : public Drawn {
 public:
     CodebookLane(QCPAxis* keyAxis, QCPAxis* valueAxis);
 
     void setReport(std::shared_ptr<const BinsReport> report);
+    /// The same of one block, in the unit of its weights; `element` is the selected weight.
+    void setBlock(std::shared_ptr<const BlockBins> block, std::uint64_t element);
     const BinsReport& report() const { return *report_; }
+    /// The block, if it is one that is shown.
+    const BlockBins* block() const { return block_.get(); }
     /// Colour of the ticks.
     void setTickColour(const QColor& colour) { tick_ = colour; }
     /// The error share that has the last colour of the map, the same in all lanes.
@@ -42,8 +46,11 @@ private:
     QRectF rectOf(std::size_t level) const;
     void drawBoundaries(QCPPainter* painter) const;
     void drawLevels(QCPPainter* painter) const;
+    void drawWeights(QCPPainter* painter) const;
 
     std::shared_ptr<const BinsReport> report_;
+    std::shared_ptr<const BlockBins> block_;
+    std::uint64_t element_ = 0;
     std::uint64_t weights_ = 0;
     double error_ = 0;
     double topError_ = 1;

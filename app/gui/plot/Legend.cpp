@@ -149,6 +149,11 @@ void Legend::drawMark(QCPPainter* painter, const LegendEntry& entry, const QRect
         painter->setBrush(Qt::NoBrush);
         painter->drawRect(box);
         break;
+    case LegendEntry::Mark::dot:
+        painter->setPen(Qt::NoPen);
+        painter->setBrush(entry.colour);
+        painter->drawEllipse(box.center(), 3.5, 3.5);
+        break;
     case LegendEntry::Mark::tick:
         painter->setPen(QPen(entry.colour, 2));
         painter->drawLine(QPointF(box.center().x(), box.top() - 2), QPointF(box.center().x(), box.bottom() + 2));

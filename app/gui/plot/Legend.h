@@ -9,7 +9,7 @@ namespace qs::gui {
 
 /// One entry of a legend.
 struct LegendEntry {
-    enum class Mark { line, area, block, hatched, tick };
+    enum class Mark { line, area, block, hatched, tick, dot };
     QString key; ///< what legendToggled() and legendHovered() say
     QString name;
     QColor colour;

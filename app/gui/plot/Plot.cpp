@@ -372,6 +372,8 @@ void Plot::mouseDoubleClickEvent(QMouseEvent* event) {
 }
 
 void Plot::wheelEvent(QWheelEvent* event) {
+    if (wheelScrolls_ && !event->modifiers().testFlag(Qt::ControlModifier))
+        return event->ignore(); // for what holds the plot
     QCustomPlot::wheelEvent(event);
     userChanged();
 }

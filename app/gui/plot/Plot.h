@@ -36,6 +36,9 @@ public:
     /// Makes `follower` show the same range as `leader`, whichever of the two is moved.
     void link(QCPAxis* leader, QCPAxis* follower);
 
+    /// The plot is higher than what shows it: the wheel is left to that, and zooms only with Ctrl.
+    void setWheelScrolls(bool scrolls) { wheelScrolls_ = scrolls; }
+
     // --- axes
     /// "name (unit)" beside the axis; the unit may be empty.
     void nameAxis(QCPAxis* axis, const QString& name, const QString& unit = {});
@@ -146,6 +149,7 @@ private:
     std::function<QByteArray()> csv_;
     bool moved_ = false;
     bool draggingMarker_ = false;
+    bool wheelScrolls_ = false;
     bool pressedOnLegend_ = false;
     QPoint pressed_;
     std::optional<QPoint> cursor_; ///< while the mouse is over the plot

@@ -47,51 +47,55 @@ QColor oklch(double lightness, double chroma, double hue_degrees) {
 /// ("Color universal design", 2008).
 struct Hues {
     double deep, bright, chroma;
-    double deepest = 0.47; ///< lightness of the deepest member on white; dark orange would be brown
+    double deepest = 0.38; ///< lightness of the deepest member on white; dark orange would be brown
 };
 
 Hues hues(const std::string& family) {
     static const std::map<std::string, Hues> known = {
-        {"float", {262, 228, 0.15}},        // blue #0072B2 to sky blue #56B4E9
-        {"integer", {54, 86, 0.17, 0.57}},  // orange #E69F00
-        {"bitsandbytes", {158, 168, 0.13}}, // bluish green #009E73
-        {"ggml", {305, 335, 0.15}},         // reddish purple #CC79A7
-        {"microscaling", {26, 34, 0.20}},   // vermilion #D55E00
+        {"float", {268, 236, 0.16}},        // blue #0072B2 to sky blue #56B4E9
+        {"integer", {52, 92, 0.17, 0.53}},  // orange #E69F00
+        {"bitsandbytes", {148, 170, 0.14}}, // bluish green #009E73
+        {"ggml", {286, 350, 0.20}},         // reddish purple #CC79A7
+        {"microscaling", {14, 42, 0.20}},   // vermilion #D55E00
     };
     const auto found = known.find(family);
     return found == known.end() ? Hues{100, 110, 0.1} : found->second;
 }
 
-/// Where a format stands in its family, 0 deep … 1 bright. Formats that are often compared stand far apart; the rest
-/// is spread by the golden ratio.
-double place(const FormatSpec& spec) {
-    static const std::map<std::string, double> chosen = {
-        {"fp32", 0.0}, {"fp16", 0.45}, {"bf16", 0.1},     {"tf32", 0.3}, {"fp8_e4m3", 0.95}, {"fp8_e5m2", 0.7},
-        {"int8", 0.1}, {"int4", 1.0},  {"llm_int8", 0.5}, {"nf4", 0.1},  {"fp4", 0.95},      {"q4_0", 0.0},
-        {"q4_1", 0.5}, {"q5_0", 0.25}, {"q5_1", 0.75},    {"q8_0", 1.0},
-    };
-    const Format& entry = format(spec.id);
-    double value = 0;
-    if (const auto found = chosen.find(spec.id); found != chosen.end()) {
-        value = found->second;
-    } else {
-        int index = 0;
-        for (const Format& other : formats())
-            if (other.family == entry.family) {
-                if (other.id == spec.id)
-                    break;
-                ++index;
-            }
-        value = 0.3 + index * std::numbers::phi;
-        value -= std::floor(value);
+/// Place `index` of `count` evenly spaced ones from 0 to 1, taken in an order in which neighbours lie far apart: that
+/// of the fractions of index · step.
+double spread(std::size_t index, std::size_t count, double step) {
+    const auto fraction = [step](std::size_t i) { return std::fmod(static_cast<double>(i) * step, 1.0); };
+    std::size_t before = 0;
+    for (std::size_t i = 0; i < count; ++i)
+        before += fraction(i) < fraction(index) ? 1 : 0;
+    return count < 2 ? 0 : static_cast<double>(before) / static_cast<double>(count - 1);
+}
+
+/// Where a format stands among the shades of its family, each 0 (deep) to 1 (bright).
+struct Shade {
+    double lightness, hue;
+};
+
+Shade shade(const FormatSpec& spec) {
+    const std::string& family = format(spec.id).family;
+    std::size_t index = 0, count = 0;
+    for (const Format& other : formats()) {
+        if (other.family != family)
+            continue;
+        if (other.id == spec.id)
+            index = count;
+        ++count;
     }
+    // Steps for which the least distance between the colours of a family, of up to some thirty formats, is large; found
+    // by trying them.
+    Shade shade{spread(index, count, 0.674), spread(index, count, 0.467)};
     // Other parameters of the same format: moved on by what its text says, so that they can be told apart.
-    const std::string text = spec.text();
-    if (text == spec.id)
-        return value;
-    const int turns = 1 + std::accumulate(text.begin(), text.end(), 0) % 5;
-    value += 0.37 * turns;
-    return value - std::floor(value);
+    if (const std::string text = spec.text(); text != spec.id) {
+        const int turns = 1 + std::accumulate(text.begin(), text.end(), 0) % 5;
+        shade.lightness = std::fmod(shade.lightness + 0.37 * turns, 1.0);
+    }
+    return shade;
 }
 
 bool system_is_dark() {
@@ -245,11 +249,11 @@ QColor Theme::accent() const {
 }
 
 QColor Theme::format(const FormatSpec& spec) const {
-    const Hues hue = hues(qs::format(spec.id).family);
-    const double t = place(spec);
+    const Hues family = hues(qs::format(spec.id).family);
+    const auto [t, u] = shade(spec);
     // Limits that keep 3 : 1 against both backgrounds, checked by a test for every format.
-    const double lightness = dark_ ? 0.62 + 0.26 * t : hue.deepest + (0.66 - hue.deepest) * t;
-    return oklch(lightness, hue.chroma, hue.deep + t * (hue.bright - hue.deep));
+    const double lightness = dark_ ? 0.56 + 0.28 * t : family.deepest + (0.65 - family.deepest) * t;
+    return oklch(lightness, family.chroma, family.deep + u * (family.bright - family.deep));
 }
 
 QColor Theme::sequential(double t) {

@@ -27,8 +27,8 @@ public:
     QColor original() const; ///< the unquantized weights
     QColor accent() const;
 
-    /// The one colour of a format: the family's hue, its lightness by the format's place in the family and the
-    /// spec's parameters; readable on both themes.
+    /// The one colour of a format: a shade of the family's hue by the format's place in the family and the spec's
+    /// parameters; readable on both themes.
     QColor format(const FormatSpec& spec) const;
     /// Perceptual sequential map, t in 0 … 1 (low … high).
     static QColor sequential(double t);

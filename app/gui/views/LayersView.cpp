@@ -9,11 +9,15 @@
 
 #include "app/gui/Numbers.h"
 #include "app/gui/plot/Export.h"
+#include "app/gui/plot/PlotScroll.h"
 #include "app/gui/plot/Theme.h"
 
 namespace qs::gui {
 
 namespace {
+
+/// Of the heat map, so that its names do not run into each other.
+constexpr int row_height = 17;
 
 QString nameOf(Role role) {
     return QString::fromUtf8(to_string(role).data(), static_cast<qsizetype>(to_string(role).size())).replace('_', ' ');
@@ -66,7 +70,7 @@ LayersView::LayersView(Session* session, QWidget* parent)
     controls->setSpacing(8);
     buildControls(controls);
     column->addLayout(controls);
-    column->addWidget(plot_, 1);
+    column->addWidget(new PlotScroll(plot_), 1);
     plot_->setObjectName("layers");
     adopt(plot_);
     plot_->setReadout([this](QCPAxisRect* pane, QPointF position) { return readoutAt(pane, position); });
@@ -271,6 +275,7 @@ void LayersView::layOut() {
 
 QCPAxisRect* LayersView::addLinePane(QCPAxisRect* pane, std::optional<Role> role, bool named) {
     QCPAxis *x = pane->axis(QCPAxis::atBottom), *y = pane->axis(QCPAxis::atLeft);
+    pane->setMinimumSize(60, role ? 60 : 150);
     auto* band = new QCPItemRect(plot_);
     band->setLayer("grid");
     for (QCPItemPosition* position : {band->topLeft, band->bottomRight}) {
@@ -358,7 +363,7 @@ void LayersView::addHeatPane(int row) {
     y->setRangeReversed(true);
     y->setRange(-0.5, rows - 0.5);
     plot_->nameAxis(x, layers_ > 0 ? tr("layer") : tr("tensor"));
-    heatPane_->setMinimumSize(60, std::min(160, 18 * rows));
+    heatPane_->setMinimumSize(60, row_height * rows);
     plot_->setHome(x, QCPRange(-0.6, last + 0.6));
     if (structure_.lines == Lines::together && !byRole) {
         plot_->link(linePanes_.front()->axis(QCPAxis::atBottom), x);

@@ -18,6 +18,7 @@
 
 #include "app/gui/Numbers.h"
 #include "app/gui/plot/Export.h"
+#include "app/gui/plot/PlotScroll.h"
 #include "app/gui/plot/Theme.h"
 #include "app/gui/views/ElidedCombo.h"
 
@@ -25,6 +26,8 @@ namespace qs::gui {
 
 namespace {
 
+/// Of a bar, so that names and labels do not run into each other.
+constexpr int row_height = 18;
 constexpr double gib = 1024.0 * 1024 * 1024;
 constexpr int steps_per_octave = 8;
 constexpr std::uint64_t first_context = 4096;
@@ -127,7 +130,7 @@ MemoryView::MemoryView(Session* session, QWidget* parent)
     caption_->setWordWrap(true);
     column->addWidget(caption_);
     buildPlot();
-    column->addWidget(plot_, 1);
+    column->addWidget(new PlotScroll(plot_), 1);
     buildTable();
     column->addWidget(table_);
 
@@ -263,7 +266,7 @@ void MemoryView::buildTable() {
         table_->setHorizontalHeaderItem(i, item);
     }
     table_->horizontalHeader()->setSectionResizeMode(QHeaderView::Stretch);
-    for (const int column : {3, 5})
+    for (const int column : {0, 3, 5})
         table_->horizontalHeader()->setSectionResizeMode(column, QHeaderView::ResizeToContents);
     table_->verticalHeader()->hide();
     table_->verticalHeader()->setDefaultSectionSize(table_->fontMetrics().height() + 8);
@@ -273,7 +276,7 @@ void MemoryView::buildTable() {
     table_->setShowGrid(false);
     table_->setFrameShape(QFrame::NoFrame);
     table_->setWordWrap(false);
-    table_->setStyleSheet(QStringLiteral("QTableWidget::item { padding: 0 6px; }"));
+    table_->setStyleSheet(QStringLiteral("QTableWidget::item { padding: 0 4px; }"));
     connect(table_, &QTableWidget::cellClicked, this,
             [this](int row, int) { selectFormat(rows_[static_cast<std::size_t>(row)].spec); });
 }
@@ -432,7 +435,9 @@ void MemoryView::fillBars() {
     bars_->setLimit(card && !rows_.empty() ? std::optional(card->bytes) : std::nullopt,
                     card ? QString::fromStdString(card->name) + QStringLiteral(" · ") + bothUnits(card->bytes)
                          : QString());
-    QCPAxis* y = plot_->axisRects().front()->axis(QCPAxis::atLeft);
+    QCPAxisRect* pane = plot_->axisRects().front();
+    pane->setMinimumSize(60, row_height * (static_cast<int>(rows_.size()) + 2));
+    QCPAxis* y = pane->axis(QCPAxis::atLeft);
     const int last = static_cast<int>(rows_.size()) - 1;
     plot_->setFixedTicker(y, QSharedPointer<QCPAxisTicker>(new IndexTicker(
                                  0, last,
@@ -463,7 +468,7 @@ void MemoryView::fitRange() {
     if (largest <= 0)
         return;
     const double limit = bars_->limit().value_or(0);
-    constexpr double label_room = 1.45;
+    constexpr double label_room = 1.6;
     const double bars = largest * label_room;
     const double all = std::max(bars, limit * 1.1);
     plot_->setHome(plot_->axisRects().front()->axis(QCPAxis::atBottom), QCPRange(0, limit < 3 * largest ? all : bars),
@@ -479,7 +484,7 @@ void MemoryView::fillTable() {
         const Ledger& ledger = row.ledger;
         QString fits = row.fit.fits ? tr("✓ fits") : tr("✗ too large");
         if (row.spec == best_)
-            fits = tr("✓ fits, best");
+            fits = tr("✓ best");
         const std::array<QString, 6> texts = {nameOf(row.spec),
                                               bytes(ledger.naive_bytes),
                                               bytes(ledger.weight_bytes),
