@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -14,7 +15,7 @@ namespace qs::cli {
 namespace {
 
 struct Options {
-    std::string checkpoint, formats, tensors, csv;
+    std::string checkpoint, formats, tensors, imatrix, csv;
     DeviceOptions device;
     bool json = false;
 };
@@ -22,6 +23,7 @@ struct Options {
 /// What one run of the command has found.
 struct Analysis {
     std::shared_ptr<const Checkpoint> checkpoint;
+    std::optional<ImportanceMatrix> imatrix;
     std::vector<FormatSpec> specs;
     Selection selection;
     std::vector<TensorReport> reports;
@@ -50,10 +52,13 @@ Analysis run(const Options& options) {
     analysis.selection = select_tensors(*analysis.checkpoint, options.tensors);
     refuse_nothing_to_measure(*analysis.checkpoint, analysis.selection);
     analysis.device = device->info();
+    if (!options.imatrix.empty())
+        analysis.imatrix = open_imatrix(options.imatrix);
 
     RunningJob running;
     const auto start = std::chrono::steady_clock::now();
-    analysis.reports = analyze(*analysis.checkpoint, analysis.selection.tensors, analysis.specs, *device, running.job);
+    analysis.reports = analyze(*analysis.checkpoint, analysis.selection.tensors, analysis.specs, *device, running.job,
+                               {}, analysis.imatrix ? &*analysis.imatrix : nullptr);
     analysis.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     analysis.bytes_read = running.job.done();
     return analysis;
@@ -66,6 +71,7 @@ Json document(const Analysis& analysis) {
                 {"threads", analysis.device.threads},
                 {"seconds", json_number(analysis.seconds)},
                 {"bytes_read", analysis.bytes_read},
+                {"imatrix", imatrix_json(analysis.imatrix ? &*analysis.imatrix : nullptr, analysis.reports)},
                 {"formats", Json::array()}};
     for (const FormatSpec& spec : analysis.specs)
         result["formats"].push_back(spec.text());
@@ -88,8 +94,10 @@ std::string tensors_text(const Analysis& analysis) {
     for (const TensorReport& report : analysis.reports) {
         const TensorInfo& tensor = analysis.checkpoint->tensors[report.tensor];
         std::vector<std::string> row{tensor.name, shape_text(tensor.shape)};
-        for (const FormatResult& result : report.results)
-            row.push_back(sqnr_cell(result));
+        for (const FormatSpec& spec : analysis.specs) {
+            const auto result = std::ranges::find(report.results, spec, &FormatResult::spec);
+            row.push_back(result == report.results.end() ? "–" : sqnr_cell(*result));
+        }
         table.add(std::move(row));
     }
     return "SQNR in dB\n" + table.text();
@@ -107,6 +115,8 @@ std::string model_text(const Analysis& analysis) {
                  {"bias", true},
                  {"code entropy", true}});
     for (const AggregateResult& aggregate : model.model) {
+        if (aggregate.tensors == 0)
+            continue;
         const FormatResult& total = aggregate.total;
         table.add({aggregate.spec.text(), fixed(total.bits_per_weight(), 4), number(total.mse()),
                    number(total.relative_error()), fixed(total.sqnr_db(), 2), number(total.cosine(), 7),
@@ -125,6 +135,8 @@ std::string remarks_text(const Analysis& analysis) {
     for (const TensorReport& report : analysis.reports) {
         const std::string& name = analysis.checkpoint->tensors[report.tensor].name;
         const Statistics& statistics = report.statistics;
+        for (const SkippedFormat& skipped : report.skipped)
+            text += fmt::format("– {}: {} is skipped: {}\n", name, skipped.spec.text(), skipped.reason);
         if (statistics.nan + statistics.inf > 0)
             text += fmt::format("! {}: {} NaN and {} infinite weights are left out of the sums\n", name, statistics.nan,
                                 statistics.inf);
@@ -146,9 +158,18 @@ std::string remarks_text(const Analysis& analysis) {
     return text.empty() ? text : "\n" + text;
 }
 
+/// How many of the tensors had importances.
+std::string imatrix_text(const Analysis& analysis) {
+    if (!analysis.imatrix)
+        return {};
+    return fmt::format("\n{} of {} tensors have importances, from {} entries of {}\n",
+                       std::ranges::count(analysis.reports, true, &TensorReport::has_importance),
+                       analysis.reports.size(), analysis.imatrix->entries.size(), analysis.imatrix->path.string());
+}
+
 std::string text(const Analysis& analysis) {
     const auto bytes = static_cast<double>(analysis.bytes_read);
-    return tensors_text(analysis) + "\n" + model_text(analysis) + remarks_text(analysis) +
+    return tensors_text(analysis) + "\n" + model_text(analysis) + remarks_text(analysis) + imatrix_text(analysis) +
            fmt::format("\n{} read in {:.2f} s ({}/s) on {}\n", bytes_text(bytes), analysis.seconds,
                        bytes_text(bytes / analysis.seconds), analysis.device.name);
 }
@@ -174,6 +195,7 @@ void add_analyze(CLI::App& app, Action& action) {
     command->add_option("--formats", options->formats, formats_or_recipes_help)->type_name("LIST")->required();
     command->add_option("--tensors", options->tensors, "Only tensors whose name matches (*, ?, […]), of any rank")
         ->type_name("GLOB");
+    command->add_option("--imatrix", options->imatrix, imatrix_help)->type_name("FILE");
     options->device.add_device(*command);
     options->device.add_threads(*command);
     command->add_flag("--json", options->json, "Print one JSON document");

@@ -53,6 +53,10 @@ inline constexpr const char* formats_or_recipes_help =
     "Formats to compare: nf4,int8,q4_K,nf4:block=128,dq; or llama-quantize's mixtures, which choose a format for each "
     "tensor: Q4_K_M, recipe:Q6_K where q6_K is a format (formats --recipes lists them)";
 
+/// What --imatrix takes where weights come from a checkpoint.
+inline constexpr const char* imatrix_help =
+    "Importance matrix of the model, as llama-imatrix writes it (GGUF, or the older .dat)";
+
 /// --device and --threads of a command.
 struct DeviceOptions {
     std::string device = "auto";

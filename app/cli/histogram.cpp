@@ -7,6 +7,7 @@
 #include "app/cli/command.h"
 #include "app/cli/running.h"
 #include "app/cli/table.h"
+#include "core/analysis/importance.h"
 #include "core/analysis/report_json.h"
 #include "core/base/nearest.h"
 #include "core/formats/registry.h"
@@ -16,7 +17,7 @@ namespace qs::cli {
 namespace {
 
 struct Options {
-    std::string checkpoint, tensor, format;
+    std::string checkpoint, tensor, format, imatrix;
     std::size_t bins = 64;
     DeviceOptions device;
     bool json = false;
@@ -50,6 +51,16 @@ std::pair<double, double> range_of(const TensorReport& report, const TensorInfo&
     return {statistics.min - around / 2, statistics.min + around / 2};
 }
 
+/// Gives the view the importances that the format can use. Throws Error where it needs them and there are none.
+void give_importance(const ImportanceMatrix& imatrix, const Checkpoint& checkpoint, const TensorHistogram& result,
+                     TensorView& view) {
+    const TensorImportance importance = importance_of(imatrix, checkpoint, result.tensor);
+    importance.give_to(view);
+    for (const FormatSpec& spec : result.specs)
+        if (!importance.missing.empty() && needs_importance(spec, view.shape))
+            throw Error("tensor " + result.tensor.name, spec.text() + " needs importances: " + importance.missing);
+}
+
 TensorHistogram run(const Options& options) {
     TensorHistogram result;
     if (!options.format.empty())
@@ -60,7 +71,12 @@ TensorHistogram run(const Options& options) {
     if (!is_weight_type(result.tensor.dtype))
         throw Error(checkpoint->path.string() + ": tensor " + result.tensor.name,
                     result.tensor.dtype_name + " does not hold weights that can be read");
-    const TensorView view = view_of(*checkpoint, result.tensor);
+    TensorView view = view_of(*checkpoint, result.tensor);
+    std::optional<ImportanceMatrix> imatrix;
+    if (!options.imatrix.empty()) {
+        imatrix = open_imatrix(options.imatrix);
+        give_importance(*imatrix, *checkpoint, result, view);
+    }
     RunningJob running;
     running.job.set_total(result.tensor.bytes);
     const TensorReport report = device->analyze(view, {}, running.job);
@@ -149,6 +165,7 @@ void add_histogram(CLI::App& app, Action& action) {
     command->add_option("CHECKPOINT", options->checkpoint, "File or folder of the model")->required();
     command->add_option("--tensor", options->tensor, "The tensor's name")->type_name("NAME")->required();
     command->add_option("--format", options->format, "Also count the reconstruction in this format")->type_name("F");
+    command->add_option("--imatrix", options->imatrix, imatrix_help)->type_name("FILE");
     command->add_option("--bins", options->bins, "Bins from the smallest to the largest weight")
         ->type_name("N")
         ->check(CLI::Range(1, 1 << 20))

@@ -124,6 +124,8 @@ constexpr std::array expert_parts = {PartRule{"gate_up_proj", ModelPart::ffn_gat
                                      PartRule{"up_proj", ModelPart::ffn_up},
                                      PartRule{".w3", ModelPart::ffn_up}};
 
+} // namespace
+
 ModelPart converted_part(const TensorInfo& tensor) {
     if (tensor.role == Role::moe_expert)
         return look_up(tensor.name, expert_parts);
@@ -131,6 +133,8 @@ ModelPart converted_part(const TensorInfo& tensor) {
         std::ranges::find_if(converted_parts, [&](const PartRule& part) { return contains(tensor.name, part.piece); });
     return rule == converted_parts.end() ? part_of(tensor.role) : rule->part;
 }
+
+namespace {
 
 /// Why llama-quantize leaves a matrix as it is once it is converted, if it does.
 std::string why_kept_when_converted(const TensorInfo& tensor) {
@@ -312,7 +316,7 @@ RecipeView recipe_view(const Checkpoint& checkpoint) {
     return view;
 }
 
-RecipePlan::RecipePlan(const Checkpoint& checkpoint, const std::vector<FormatSpec>& specs)
+RecipePlan::RecipePlan(const Checkpoint& checkpoint, const std::vector<FormatSpec>& specs, bool importance)
     : specs_(specs),
       has_recipes_(std::ranges::any_of(specs, [](const FormatSpec& spec) { return recipe_of(spec) != nullptr; })) {
     if (!has_recipes_)
@@ -322,7 +326,7 @@ RecipePlan::RecipePlan(const Checkpoint& checkpoint, const std::vector<FormatSpe
     for (const FormatSpec& spec : specs) {
         const Recipe* recipe = recipe_of(spec);
         choices_.push_back(recipe == nullptr ? std::vector<RecipeChoice>()
-                                             : choose(*recipe, view.model, recipe->needs_importance));
+                                             : choose(*recipe, view.model, importance || recipe->needs_importance));
     }
 }
 

@@ -16,11 +16,14 @@ struct RecipeView {
     std::vector<std::optional<std::size_t>> places;
 };
 RecipeView recipe_view(const Checkpoint& checkpoint);
+/// What a tensor under Hugging Face's name is once it is converted, experts too.
+ModelPart converted_part(const TensorInfo& tensor);
 
 /// What the specs of an analysis, recipes among them, are for each tensor of a checkpoint.
 class RecipePlan {
 public:
-    RecipePlan(const Checkpoint& checkpoint, const std::vector<FormatSpec>& specs);
+    /// With `importance` recipes choose as llama-quantize does when it has an importance matrix.
+    RecipePlan(const Checkpoint& checkpoint, const std::vector<FormatSpec>& specs, bool importance = false);
 
     bool has_recipes() const { return has_recipes_; }
     /// The format of each spec for a tensor, without recipes. Throws Error where one chose a format that is not there.

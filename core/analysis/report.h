@@ -51,11 +51,19 @@ struct FormatResult {
     std::optional<double> entropy; ///< of the codes, where `usage` was let go to save memory
 };
 
+/// A format that was not measured on a tensor, and why.
+struct SkippedFormat {
+    FormatSpec spec;
+    std::string reason;
+};
+
 /// Everything measured on one tensor.
 struct TensorReport {
     std::size_t tensor = 0; ///< index into Checkpoint::tensors
     Statistics statistics;
-    std::vector<FormatResult> results; ///< in the order of the specs asked for
+    std::vector<FormatResult> results; ///< in the order of the specs asked for, without the skipped ones
+    std::vector<SkippedFormat> skipped;
+    bool has_importance = false; ///< whether an importance matrix had importances for it
 };
 
 /// Results of one format over many tensors: sums over elements, so weighted by element count.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace qs {
 
 Json statistics_json(const Statistics& statistics) {
@@ -56,6 +58,9 @@ Json report_json(const Checkpoint& checkpoint, const TensorReport& report) {
     tensor["results"] = Json::array();
     for (const FormatResult& result : report.results)
         tensor["results"].push_back(result_json(result));
+    tensor["skipped_formats"] = Json::array();
+    for (const SkippedFormat& skipped : report.skipped)
+        tensor["skipped_formats"].push_back({{"format", skipped.spec.text()}, {"reason", skipped.reason}});
     return tensor;
 }
 
@@ -85,6 +90,14 @@ Json skipped_json(const Checkpoint& checkpoint, const std::vector<SkippedTensor>
 }
 
 } // namespace
+
+Json imatrix_json(const ImportanceMatrix* imatrix, const std::vector<TensorReport>& reports) {
+    if (imatrix == nullptr)
+        return {};
+    return {{"file", imatrix->path.string()},
+            {"entries", imatrix->entries.size()},
+            {"used", std::ranges::count(reports, true, &TensorReport::has_importance)}};
+}
 
 Json analysis_json(const Checkpoint& checkpoint, const std::vector<FormatSpec>& specs,
                    const std::vector<TensorReport>& reports, const std::vector<SkippedTensor>& skipped) {
@@ -134,7 +147,7 @@ struct Row {
     /// The fields of a flat object.
     void add(const Json& object) {
         for (const auto& [name, value] : object.items()) {
-            if (value.is_object() || name == "results")
+            if (value.is_object() || name == "results" || name == "skipped_formats")
                 continue;
             names.push_back(name);
             values.push_back(cell(value));

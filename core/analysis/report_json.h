@@ -14,7 +14,12 @@ Json result_json(const FormatResult& result);
 /// `name`, `shape`, `role`, `layer`, `dtype`, `bytes`, `file` of a tensor.
 Json tensor_json(const Checkpoint& checkpoint, const TensorInfo& tensor);
 
-/// `tensors`, `model`, `layers`, `roles` and `skipped` of `analyze`, in this order.
+/// `imatrix` of `analyze`: its file, how many entries it has and how many of the tensors it was used for; null for
+/// none.
+Json imatrix_json(const ImportanceMatrix* imatrix, const std::vector<TensorReport>& reports);
+
+/// `tensors`, `model`, `layers`, `roles` and `skipped` of `analyze`, in this order. A tensor has its `results` and its
+/// `skipped_formats`, each with a reason.
 Json analysis_json(const Checkpoint& checkpoint, const std::vector<FormatSpec>& specs,
                    const std::vector<TensorReport>& reports, const std::vector<SkippedTensor>& skipped);
 

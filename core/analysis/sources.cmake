@@ -1,6 +1,7 @@
 # Sources of core/analysis and core/device.
 target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/bins.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/importance.cpp
   ${CMAKE_CURRENT_LIST_DIR}/pipeline.cpp
   ${CMAKE_CURRENT_LIST_DIR}/recipe_plan.cpp
   ${CMAKE_CURRENT_LIST_DIR}/report.cpp

@@ -33,7 +33,7 @@ struct TensorView {
     const std::byte* data = nullptr;
     TensorShape shape;
     const MappedFile* file = nullptr;  ///< where `data` lies, so that pages can be released after use; may be null
-    const float* importance = nullptr; ///< of each column (an importance matrix), for the formats that use it
+    const float* importance = nullptr; ///< of each column of each matrix (imatrix.h), for the formats that use it
 };
 
 /// Counts of equal-width bins over [low, high]; what lies outside is counted beside.
@@ -111,6 +111,6 @@ struct CudaModule {
     std::vector<DeviceInfo> (*list)();
     std::unique_ptr<Device> (*make)(int ordinal);
 };
-inline constexpr int cuda_module_abi = 3;
+inline constexpr int cuda_module_abi = 4;
 
 } // namespace qs

@@ -146,7 +146,7 @@ private:
 template <class Codec>
 class PackedTensorCodec final : public TensorCodec {
 public:
-    /// `importance` has one value a column, or is null; it must outlive the codec.
+    /// `importance` has one value a column of each matrix, or is null; it must outlive the codec.
     PackedTensorCodec(const TensorShape& shape, const float* importance, Importance use,
                       const FastForms& fast = {encode_blocks<Codec>, decode_blocks<Codec>, nullptr})
         : shape_(shape), importance_(use == Importance::unused ? nullptr : importance), fast_(fast),
@@ -287,7 +287,7 @@ private:
                 context.row_mean_square = mean_square(weights + (row * shape_.columns - begin));
                 row_of_mean = row;
             }
-            context.importance = importance_ + column;
+            context.importance = importance_ + row / matrix_rows_ * shape_.columns + column;
             Codec::encode(from + i, context, out + i / Codec::block * Codec::bytes);
         }
     }
@@ -309,6 +309,7 @@ private:
     }
 
     TensorShape shape_;
+    std::uint64_t matrix_rows_ = std::max<std::uint64_t>(shape_.rows / shape_.matrices, 1);
     const float* importance_;
     FastForms fast_;
     bool lacks_importance_;

@@ -41,8 +41,9 @@ struct Format {
     /// The row of the table that the shape can really take: `spec` itself, or the fallback of llama.cpp for ggml
     /// types whose block does not divide the row.
     FormatSpec (*effective)(const FormatSpec& spec, const TensorShape& shape);
-    /// Binds the format to a tensor. `spec` must be effective for `shape`; `importance` has one value a column and
-    /// outlives the codec, or is null. A format that requires importance binds without it, but does not encode.
+    /// Binds the format to a tensor. `spec` must be effective for `shape`; `importance` has one value a column of
+    /// each matrix and outlives the codec, or is null. A format that requires importance binds without it, but does not
+    /// encode.
     std::unique_ptr<TensorCodec> (*bind)(const FormatSpec& spec, const TensorShape& shape, const float* importance);
     Importance importance = Importance::unused; ///< what it does with an importance matrix
 };

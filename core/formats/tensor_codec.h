@@ -13,6 +13,7 @@ namespace qs {
 struct TensorShape {
     std::uint64_t rows = 0;
     std::uint64_t columns = 0;
+    std::uint64_t matrices = 1; ///< that the rows are divided among, each with importances of its own: stacked experts
     std::uint64_t count() const { return rows * columns; }
 };
 

@@ -6,6 +6,7 @@
 
 #include "tests/app/cli_run.h"
 #include "tests/core/analysis/test_data.h"
+#include "tests/core/checkpoint/made_imatrix.h"
 
 using namespace qs::test;
 using nlohmann::json;
@@ -89,6 +90,71 @@ private slots:
         QVERIFY2(table.contains("q5_0 *"), table);
         QVERIFY(table.contains("model.layers.0.self_attn.q_proj.weight: q5_0 instead of the q4_K of Q4_K_M"));
         QVERIFY(table.contains("kept model.norm.weight in fp32 by Q4_K_M: it is a vector"));
+    }
+
+    /// Formats that need importances are skipped where there are none, and the others run.
+    void imatrix() {
+        const std::vector<float> ones(256, 1.0F);
+        const QString model = write_safetensors(
+            folder_, "wide.safetensors",
+            {stored("model.embed_tokens.weight", "F32", {16, 256}, random_weights(16 * 256, 5)),
+             stored("model.layers.0.mlp.up_proj.weight", "F32", {16, 256}, random_weights(16 * 256, 6))});
+        std::vector<float> values = random_weights(256, 7, 1.0);
+        for (float& value : values)
+            value = std::exp(value);
+        const QString matrix =
+            write("m.gguf", gguf_imatrix({{"blk.0.ffn_up.weight", values}, {"output.weight", ones}}));
+        const QStringList plain{"analyze", model, "--formats", "iq2_xxs,q4_K", "--device", "cpu"};
+        const QStringList command = plain + QStringList{"--imatrix", matrix};
+
+        const Outcome outcome = run_cli(command + QStringList{"--json"});
+        QVERIFY2(outcome.status == 0, outcome.error);
+        const json document = outcome.json();
+        QVERIFY(document["imatrix"] == (json{{"file", matrix.toStdString()}, {"entries", 2}, {"used", 1}}));
+        const json &embedding = document["tensors"][0], &up = document["tensors"][1];
+        QVERIFY(embedding["results"].size() == 1 && embedding["results"][0]["format"] == "q4_K");
+        QVERIFY(embedding["skipped_formats"].size() == 1);
+        QVERIFY(embedding["skipped_formats"][0]["format"] == "iq2_xxs");
+        const auto reason = embedding["skipped_formats"][0]["reason"].get<std::string>();
+        QVERIFY2(reason.find("token_embd.weight") != std::string::npos, reason.c_str());
+        QVERIFY(up["results"].size() == 2 && up["skipped_formats"].empty());
+        QVERIFY(document["model"][0]["tensors"] == 1 && document["model"][1]["tensors"] == 2);
+
+        const QByteArray table = run_cli(command).out;
+        QVERIFY2(table.contains("1 of 2 tensors have importances, from 2 entries of " + matrix.toUtf8()), table);
+        QVERIFY2(table.contains("model.embed_tokens.weight: iq2_xxs is skipped"), table);
+
+        compare_with_codec(up, values);
+        const Outcome without = run_cli(plain);
+        QVERIFY2(without.status == 1 && without.one_error_line(), without.error);
+        QVERIFY2(without.error.contains("format iq2_xxs: needs an importance matrix"), without.error);
+        QVERIFY(run_cli({"analyze", model, "--formats", "q4_K", "--json"}).json()["imatrix"].is_null());
+    }
+
+    void imatrix_cannot_be_used() {
+        const Outcome other = run_cli(arguments({"--imatrix", write("text.dat", "this is no importance matrix")}));
+        QVERIFY2(other.status == 1 && other.one_error_line() && other.error.contains("text.dat"), other.error);
+        const QByteArray wrong = gguf_imatrix({{"blk.0.attn_q.weight", {1, 2, 3}}});
+        const Outcome size = run_cli(arguments({"--imatrix", write("wrong.gguf", wrong)}));
+        QVERIFY2(size.status == 1 && size.one_error_line(), size.error);
+        QVERIFY2(size.error.contains("blk.0.attn_q.weight has 3 values"), size.error);
+        QCOMPARE(run_cli(arguments({"--imatrix", folder_.filePath("absent.gguf")})).status, 1);
+    }
+
+    void histogram_with_imatrix() {
+        const std::vector<float> weights = random_weights(16 * 256, 6);
+        const QString model = write_safetensors(
+            folder_, "one.safetensors", {stored("model.layers.0.mlp.up_proj.weight", "F32", {16, 256}, weights)});
+        const QStringList command{"histogram", model,      "--tensor", "model.layers.0.mlp.up_proj.weight",
+                                  "--json",    "--format", "iq2_xxs",  "--imatrix"};
+        const std::vector<float> ones(256, 1.0F);
+        const QString matrix = write("h.dat", binary_imatrix({{"blk.0.ffn_up.weight", ones}}));
+        const Outcome outcome = run_cli(command + QStringList{matrix});
+        QVERIFY2(outcome.status == 0, outcome.error);
+        QVERIFY(outcome.json()["reconstruction"]["format"] == "iq2_xxs");
+        const QString other = write("o.dat", binary_imatrix({{"blk.1.ffn_up.weight", ones}}));
+        const Outcome without = run_cli(command + QStringList{other});
+        QVERIFY2(without.status == 1 && without.error.contains("blk.0.ffn_up.weight"), without.error);
     }
 
     void threads_do_not_change_a_number() {
@@ -180,6 +246,25 @@ private slots:
 private:
     QStringList arguments(const QStringList& more) const {
         return QStringList{"analyze", model_, "--formats", "nf4:block=128,dq,q4_0", "--device", "cpu"} + more;
+    }
+
+    QString write(const QString& name, const QByteArray& bytes) const {
+        QFile file(folder_.filePath(name));
+        return file.open(QIODevice::WriteOnly) && file.write(bytes) == bytes.size() ? file.fileName() : QString();
+    }
+
+    /// What `codec` makes of the weights of `imatrix()` with the same importances.
+    void compare_with_codec(const json& tensor, const std::vector<float>& importances) const {
+        const QString input = write("w.f32", floats(random_weights(16 * 256, 6)));
+        const QString matrix = write("i.f32", floats(importances));
+        for (const json& result : tensor["results"]) {
+            const QString format = QString::fromStdString(result["format"].get<std::string>());
+            const json codec = run_cli({"codec", input, "--format", format, "--rows", "16", "--cols", "256",
+                                        "--imatrix", matrix, "--device", "cpu", "--json"})
+                                   .json();
+            QVERIFY2(codec["mse"] == result["mse"] && codec["code_entropy"] == result["code_entropy"],
+                     qPrintable(format));
+        }
     }
 
     QStringList left_overs() const {
