@@ -54,7 +54,8 @@ private:
         QFile file(folder_.filePath(name));
         const QByteArray raw = file.open(QIODevice::ReadOnly) ? file.readAll() : QByteArray();
         std::vector<T> out(static_cast<std::size_t>(raw.size()) / sizeof(T));
-        std::memcpy(out.data(), raw.constData(), out.size() * sizeof(T));
+        if (!out.empty())
+            std::memcpy(out.data(), raw.constData(), out.size() * sizeof(T));
         return out;
     }
     std::vector<float> input(const QString& id) const {
