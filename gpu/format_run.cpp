@@ -8,7 +8,9 @@ namespace qs::cuda {
 
 bool has_kernels(const FormatSpec& spec, const float* importance) {
     const bool weighted = importance != nullptr && format(spec.id).importance != Importance::unused;
-    return !weighted && has_block_codec(spec);
+    // The kernels decode with the absmax itself, not with what double quantization leaves of it.
+    const bool double_quantized = spec.parameters.contains("dq") && spec.flag("dq");
+    return !weighted && !double_quantized && has_block_codec(spec);
 }
 
 std::unique_ptr<FormatRun> make_run(const FormatSpec& spec, const TensorShape& shape, Scratch& scratch) {

@@ -239,7 +239,7 @@ private:
         int p = 0;
         while (magnitude >> (p + 1) != 0)
             ++p;
-        constexpr std::uint8_t counts[7] = {0, 1, 2, 5, 11, 22, 44};
+        constexpr std::uint8_t counts[8] = {0, 1, 2, 5, 11, 22, 44, 88};
         return power == 0 ? 0 : counts[p];
     }
 };
