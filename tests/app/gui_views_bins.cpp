@@ -301,6 +301,7 @@ void BinsTest::blockFollowsTheSelectedWeight() {
     QVERIFY(settle(view));
     QCOMPARE(view.lanes()[0]->block()->block.begin, std::uint64_t{0});
     view.findChild<QComboBox*>("binsPart")->setCurrentIndex(0);
+    open.session.selectFormat(1);
     QVERIFY(settle(view));
     QVERIFY(view.lanes()[0]->block() == nullptr);
     QCOMPARE(view.marker(), before);

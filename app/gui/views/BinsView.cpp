@@ -443,7 +443,7 @@ void BinsView::fillTop() {
 void BinsView::fillDots(std::shared_ptr<const BlockBins> block) {
     topPane_->axis(QCPAxis::atLeft)->setRange(-1, static_cast<double>(block->weights.size()));
     const std::uint64_t first = block->block.begin;
-    dots_->setBlock(std::move(block), *element_ - first);
+    dots_->setBlock(std::move(block), element_.value_or(first) - first);
     dots_->setColour(Theme::instance().format(lanes_[leadingLane()].spec));
 }
 
