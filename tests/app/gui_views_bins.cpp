@@ -246,7 +246,7 @@ void BinsTest::blockIsTheMeasuredBlock() {
     const std::vector<FormatSpec> specs = parse_specs("nf4,q4_K,q2_K,int8,fp8_e4m3");
     for (std::size_t i = 0; i < specs.size(); ++i) {
         const BlockBins expected = measured(open, specs[i], 1000);
-        const BlockBins* shown = view.lanes()[i]->block();
+        const BlockBins* shown = view.lanes()[i]->block().get();
         QVERIFY(shown != nullptr);
         QCOMPARE(shown->block, expected.block);
         QCOMPARE(shown->bins.usage, expected.bins.usage);
@@ -287,12 +287,21 @@ void BinsTest::blockFollowsTheSelectedWeight() {
     const Level& level = view.lanes()[0]->report().codebook.levels[weight.level];
     QVERIFY(view.reading(0).startsWith(QStringLiteral("code %1 ").arg(level.code)));
 
+    // What is shown stays until the new blocks are there, whatever is selected meanwhile.
+    open.session.selectElement(20000);
+    open.session.selectFormat(1);
+    QCOMPARE(view.dots()->block()->block.begin, std::uint64_t{4992});
+    QVERIFY(settle(view));
+    QCOMPARE(view.dots()->block()->block.begin, std::uint64_t{20000});
+    open.session.selectFormat(0);
+
     // Another tensor has no selected weight; the whole tensor has its marker back.
     open.select("model.layers.0.self_attn.k_proj.weight");
     QVERIFY(!open.session.selectedElement());
     QVERIFY(settle(view));
     QCOMPARE(view.lanes()[0]->block()->block.begin, std::uint64_t{0});
     view.findChild<QComboBox*>("binsPart")->setCurrentIndex(0);
+    open.session.selectFormat(1);
     QVERIFY(settle(view));
     QVERIFY(view.lanes()[0]->block() == nullptr);
     QCOMPARE(view.marker(), before);
@@ -355,7 +364,7 @@ void BinsTest::clickOnADotSelectsTheWeight() {
     showBlock(view);
     const BlockDots* dots = view.dots();
     QVERIFY(dots->visible());
-    QCOMPARE(dots->block(), view.lanes()[0]->block());
+    QCOMPARE(dots->block(), view.lanes()[0]->block().get());
     const QCPAxisRect* pane = dots->keyAxis()->axisRect();
     // The first place is on top.
     QVERIFY(dots->valueAxis()->coordToPixel(0) < dots->valueAxis()->coordToPixel(63));

@@ -19,8 +19,8 @@ public:
     /// The same of one block, in the unit of its weights; `element` is the selected weight.
     void setBlock(std::shared_ptr<const BlockBins> block, std::uint64_t element);
     const BinsReport& report() const { return *report_; }
-    /// The block, if it is one that is shown.
-    const BlockBins* block() const { return block_.get(); }
+    /// The block that is shown, or null.
+    const std::shared_ptr<const BlockBins>& block() const { return block_; }
     /// Colour of the ticks.
     void setTickColour(const QColor& colour) { tick_ = colour; }
     /// The error share that has the last colour of the map, the same in all lanes.

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "app/gui/Numbers.h"
@@ -124,7 +125,7 @@ bool BinsView::showsBlock() const {
 
 void BinsView::setMarker(double value) {
     marker_ = value;
-    if (!showsBlock())
+    if (!structure_.block)
         wholeMarker_ = value;
     const QSignalBlocker quiet(value_);
     value_->setValue(value);
@@ -161,12 +162,13 @@ void BinsView::refresh() {
         markedElement_.reset();
     checkpoint_ = session()->checkpoint();
     tensor_ = tensor;
+    element_ = showsBlock() ? std::optional(session()->selectedElement().value_or(0)) : std::nullopt;
     std::erase_if(cache_, [this](const auto& entry) { return entry.first.checkpoint != checkpoint_.get(); });
     if (cache_.size() > most_cached)
         cache_.clear();
     const QString name = QString::fromStdString(info.name), weights = count(static_cast<double>(info.elements()));
-    caption_->setText(showsBlock() ? tr("%1 · weight %2").arg(name).arg(element())
-                                   : tr("%1 · %2 weights, each divided by its scale").arg(name, weights));
+    caption_->setText(element_ ? tr("%1 · weight %2").arg(name).arg(*element_)
+                               : tr("%1 · %2 weights, each divided by its scale").arg(name, weights));
     plot_->setNote({});
 
     job_.cancel();
@@ -183,14 +185,9 @@ TensorShape BinsView::shape() const {
     return view_of(*checkpoint_, checkpoint_->tensors[*tensor_]).shape;
 }
 
-/// The weight whose blocks are shown: the selected one, or the first.
-std::uint64_t BinsView::element() const {
-    return session()->selectedElement().value_or(0);
-}
-
 BinsView::Key BinsView::keyOf(const FormatSpec& spec) const {
     return {checkpoint_.get(), *tensor_, spec,
-            showsBlock() ? std::optional(BlockNumbers(spec, shape()).at(element()).index) : std::nullopt};
+            element_ ? std::optional(BlockNumbers(spec, shape()).at(*element_).index) : std::nullopt};
 }
 
 const BinsView::Measured* BinsView::known(const FormatSpec& spec) const {
@@ -209,20 +206,20 @@ void BinsView::chooseBlock(int number) {
 void BinsView::measureNext() {
     if (queue_.empty())
         return;
-    const std::vector<FormatSpec> specs(queue_.begin(), showsBlock() ? queue_.end() : queue_.begin() + 1);
+    const std::vector<FormatSpec> specs(queue_.begin(), element_ ? queue_.end() : queue_.begin() + 1);
     std::vector<Key> keys;
     for (const FormatSpec& spec : specs)
         keys.push_back(keyOf(spec));
     const TensorView view = view_of(*checkpoint_, checkpoint_->tensors[*tensor_]);
     job_.start(
-        [checkpoint = checkpoint_, view, specs, block = showsBlock(), element = element()](JobControl& job) {
+        [checkpoint = checkpoint_, view, specs, element = element_](JobControl& job) {
             std::vector<Measured> all;
             for (const FormatSpec& spec : specs) {
                 Measured& measured = all.emplace_back();
-                if (!block) {
+                if (!element) {
                     if (auto report = measure_bins(view, spec, job))
                         measured.report = std::make_shared<const BinsReport>(std::move(*report));
-                } else if (auto bins = measure_block_bins(view, spec, element, job)) {
+                } else if (auto bins = measure_block_bins(view, spec, *element, job)) {
                     measured.block = std::make_shared<const BlockBins>(std::move(*bins));
                     measured.report = {measured.block, &measured.block->bins};
                 }
@@ -242,7 +239,7 @@ void BinsView::measureNext() {
 
 /// What is there stays until what replaces it has come: the first new lane of a tensor, all lanes of a block.
 void BinsView::rebuild() {
-    Structure now{{}, showsBlock()};
+    Structure now{{}, element_.has_value()};
     QStringList without;
     for (const FormatSpec& spec : session()->formats())
         if (const Measured* measured = known(spec)) {
@@ -339,7 +336,7 @@ void BinsView::fillLanes() {
     for (Lane& lane : lanes_) {
         const Measured& measured = *known(lane.spec);
         if (measured.block)
-            lane.plottable->setBlock(measured.block, element());
+            lane.plottable->setBlock(measured.block, *element_);
         else
             lane.plottable->setReport(measured.report);
         topError = std::max(topError, lane.plottable->largestErrorShare());
@@ -437,7 +434,7 @@ void BinsView::fillTop() {
     y->setRangeReversed(dots);
     plot_->nameAxis(y, dots ? tr("place") : QStringLiteral("%"));
     if (dots)
-        fillDots(known(lanes_[leadingLane()].spec)->block);
+        fillDots(lane.block());
     else
         fillDensity(lane);
     showKeys();
@@ -446,7 +443,7 @@ void BinsView::fillTop() {
 void BinsView::fillDots(std::shared_ptr<const BlockBins> block) {
     topPane_->axis(QCPAxis::atLeft)->setRange(-1, static_cast<double>(block->weights.size()));
     const std::uint64_t first = block->block.begin;
-    dots_->setBlock(std::move(block), element() - first);
+    dots_->setBlock(std::move(block), element_.value_or(first) - first);
     dots_->setColour(Theme::instance().format(lanes_[leadingLane()].spec));
 }
 
@@ -514,7 +511,7 @@ void BinsView::showHeadings() {
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
         const Lane& lane = lanes_[i];
         const BinsReport& report = lane.plottable->report();
-        const BlockBins* block = lane.plottable->block();
+        const BlockBins* block = lane.plottable->block().get();
         QString name = nameOf(lane.spec);
         if (report.spec != lane.spec)
             name +=
@@ -545,8 +542,8 @@ QString BinsView::reading(std::size_t lane) const {
 
 /// The blocks of the selected format, by number.
 void BinsView::showSelector() {
-    number_->setVisible(showsBlock());
-    if (!showsBlock() || !tensor_ || session()->formats().empty())
+    number_->setVisible(element_.has_value());
+    if (!element_ || session()->formats().empty())
         return;
     const FormatSpec spec = lanes_.empty() ? session()->formats().front() : lanes_[leadingLane()].spec;
     const BlockNumbers numbers(spec, shape());
@@ -554,7 +551,7 @@ void BinsView::showSelector() {
     const QSignalBlocker quiet(number_);
     number_->setRange(0, static_cast<int>(std::min<std::uint64_t>(last, std::numeric_limits<int>::max())));
     number_->setSuffix(tr(" of %1").arg(last + 1));
-    number_->setValue(static_cast<int>(numbers.at(element()).index));
+    number_->setValue(static_cast<int>(numbers.at(*element_).index));
     number_->setAccessibleName(tr("Block of %1").arg(nameOf(spec)));
     number_->setToolTip(tr("Which block of %1, the selected format; the other lanes show their blocks around its first "
                            "weight. Arrow keys go through them")
@@ -569,12 +566,12 @@ void BinsView::placeMarker() {
     if (!structure_.block) {
         value = wholeMarker_;
         markedElement_.reset();
-    } else if (markedElement_ != element()) {
+    } else if (markedElement_ != element_) {
         const TensorView view = view_of(*checkpoint_, checkpoint_->tensors[*tensor_]);
         float weight = 0;
-        load_weights(view.dtype, view.byte_swapped, view.data, element(), 1, &weight);
+        load_weights(view.dtype, view.byte_swapped, view.data, *element_, 1, &weight);
         value = std::isfinite(weight) ? weight : 0;
-        markedElement_ = element();
+        markedElement_ = element_;
     }
     plot_->setMarker(value);
     setMarker(value);
@@ -664,7 +661,7 @@ QByteArray BinsView::csv() const {
     for (const Lane& lane : lanes_) {
         const BinsReport& report = lane.plottable->report();
         QByteArray head = csvText(nameOf(lane.spec)) + ',';
-        if (const BlockBins* block = lane.plottable->block())
+        if (const auto& block = lane.plottable->block())
             head += QByteArray::number(static_cast<qulonglong>(block->block.begin)) + ',' +
                     QByteArray::number(static_cast<qulonglong>(block->block.end - 1)) + ',';
         for (std::size_t i = 0; i < report.codebook.levels.size(); ++i) {

@@ -82,7 +82,6 @@ private:
     Key keyOf(const FormatSpec& spec) const;
     const Measured* known(const FormatSpec& spec) const;
     TensorShape shape() const;
-    std::uint64_t element() const;
     void chooseBlock(int number);
     void measureNext();
     void rebuild();
@@ -126,6 +125,7 @@ private:
     std::map<Key, Measured> cache_;
     std::shared_ptr<const Checkpoint> checkpoint_;
     std::optional<std::size_t> tensor_;
+    std::optional<std::uint64_t> element_; ///< the weight whose blocks are shown; none for the whole tensor
     double marker_;
     double wholeMarker_;                         ///< where the marker stands on the normalised axis
     std::optional<std::uint64_t> markedElement_; ///< the weight that the marker was put on last
