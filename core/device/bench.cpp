@@ -144,10 +144,14 @@ public:
         const bool by_words = codecs_.size() == 1 && codecs_[0]->has_bf16_form();
         return rate(tiles(), [&](std::uint64_t first, std::uint64_t last) {
             const std::uint64_t step = by_words ? (last - first) * tile : tile;
+            // As an analysis keeps them: with each new sum the search for the largest error begins anew.
+            std::vector<ErrorSums> sums(codecs_.size());
             for (std::uint64_t at = first * tile; at < last * tile; at += step) {
                 job_.check();
-                evaluate(at, static_cast<std::size_t>(step));
+                evaluate(at, static_cast<std::size_t>(step), sums);
             }
+            for (const ErrorSums& of_format : sums)
+                keep_result(of_format.sum_d2);
         });
     }
 
@@ -188,18 +192,18 @@ private:
         codec.finish_scan();
     }
 
-    void evaluate(std::uint64_t begin, std::size_t count) {
+    void evaluate(std::uint64_t begin, std::size_t count, std::vector<ErrorSums>& sums) {
         std::vector<float>& weights = buffers_.local().weights;
+        const std::uint16_t* words = weights_.data() + begin;
         bool loaded = false;
-        for (const auto& codec : codecs_) {
-            ErrorSums sums;
+        for (std::size_t i = 0; i < codecs_.size(); ++i) {
+            const TensorCodec& codec = *codecs_[i];
             const std::size_t by_words =
-                codec->has_bf16_form() ? codec->evaluate_bf16(weights_.data() + begin, begin, count, sums, nullptr) : 0;
+                codec.has_bf16_form() ? codec.evaluate_bf16(words, begin, count, sums[i], nullptr) : 0;
             if (by_words < count && !std::exchange(loaded, true))
                 load(begin, count, weights);
             if (by_words < count)
-                codec->evaluate(weights.data() + by_words, begin + by_words, count - by_words, sums, nullptr);
-            keep_result(sums.sum_d2);
+                codec.evaluate(weights.data() + by_words, begin + by_words, count - by_words, sums[i], nullptr);
         }
     }
 

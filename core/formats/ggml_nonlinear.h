@@ -155,10 +155,11 @@ struct Iq4Xs : AscendingCodes<16>, BySubBlocks<Iq4Xs> {
     }
 };
 
-/// Twice the sixteen values of E2M1 (kvalues_mxfp4), which scales of half the size go with. Code 8 is −0.
+/// Twice the sixteen values of E2M1 (kvalues_mxfp4), which scales of half the size go with. Code 8 is 0
+/// too.
 QS_HD inline float doubled_e2m1(std::uint32_t code) {
-    constexpr std::int8_t values[8] = {0, 1, 2, 3, 4, 6, 8, 12};
-    return code < 8 ? static_cast<float>(values[code]) : -static_cast<float>(values[code - 8]);
+    constexpr std::int8_t values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    return static_cast<float>(values[code]);
 }
 
 /// The first of the nearest codes, so that halfway values go towards zero and code 8 is never made
@@ -237,8 +238,8 @@ private:
     QS_HD static std::uint32_t rounded_up(int power) {
         const int magnitude = power > 0 ? power - 1 : -power;
         int p = 0;
-        while (magnitude >> (p + 1) != 0)
-            ++p;
+        for (int least = 2; least <= 128; least *= 2)
+            p += magnitude >= least ? 1 : 0;
         constexpr std::uint8_t counts[8] = {0, 1, 2, 5, 11, 22, 44, 88};
         return power == 0 ? 0 : counts[p];
     }

@@ -4,7 +4,6 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/formats/simd/ggml_basic.cpp"
-#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -38,14 +37,6 @@ HWY_INLINE void store_scales(VF d, MF safe, Scales& scales) {
     store(hn::Div(constant(1), d), scales.reciprocal);
     store_halves(d, scales.stored);
     store(select(safe, constant(1), zero()), scales.safe);
-}
-
-/// Weights that are asked for ahead of their use.
-inline constexpr std::size_t prefetch_ahead = 1024;
-
-HWY_INLINE void prefetch_block(const float* x) {
-    hwy::Prefetch(x + prefetch_ahead);
-    hwy::Prefetch(x + prefetch_ahead + 16);
 }
 
 /// The largest and the least weight of each block.
@@ -210,6 +201,7 @@ void to_bf16(const float* weights, std::size_t count, std::uint16_t* out) {
     const hn::Repartition<std::uint16_t, F32> u16;
     std::size_t i = 0;
     for (; i + 2 * lanes <= count; i += 2 * lanes) {
+        prefetch_block(weights + i);
         const auto low = hn::BitCast(u16, bf16_above(weights + i));
         const auto high = hn::BitCast(u16, bf16_above(weights + i + lanes));
         hn::StoreU(hn::ConcatOdd(u16, high, low), u16, out + i);

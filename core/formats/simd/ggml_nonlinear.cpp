@@ -290,19 +290,32 @@ HWY_INLINE float largest_of(const float* x, std::size_t count) {
 }
 
 void encode_mxfp4_ggml(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    for (std::size_t block = 0; block < blocks; ++block) {
-        const float* x = weights + block * 32;
-        std::uint8_t* bytes = out + block * Mxfp4Ggml::bytes;
-        const float largest = largest_of(x, 32);
-        if (largest < smallest_safe || largest > largest_safe) {
-            Mxfp4Ggml::encode(x, BlockContext{}, bytes);
-            continue;
+    HWY_ALIGN float largest[lanes];
+    for (std::size_t block = 0; block < blocks; block += lanes) {
+        const std::size_t count = std::min(lanes, blocks - block);
+        Reduction magnitudes;
+        for (std::size_t i = 0; i < lanes; ++i) {
+            const float* x = weights + (block + std::min(i, count - 1)) * 32;
+            prefetch_block(x);
+            VF most = zero();
+            for (std::size_t j = 0; j < 32; j += lanes)
+                most = hn::Max(most, hn::Abs(load_unaligned(x + j)));
+            magnitudes.put(i, most, MaxOp());
         }
-        bytes[0] = Mxfp4Ggml::exponent(largest);
-        const VF d = constant(Mxfp4Ggml::half_scale(bytes[0]));
-        for (std::size_t j = 0; j < 16; j += lanes) {
-            const VI low = e2m1_codes(load_unaligned(x + j), d), high = e2m1_codes(load_unaligned(x + 16 + j), d);
-            hn::StoreU(hn::DemoteTo(U8(), hn::Or(low, hn::ShiftLeft<4>(high))), U8(), bytes + 1 + j);
+        store(magnitudes.reduce(MaxOp()), largest);
+        for (std::size_t i = 0; i < count; ++i) {
+            const float* x = weights + (block + i) * 32;
+            std::uint8_t* bytes = out + (block + i) * Mxfp4Ggml::bytes;
+            if (largest[i] < smallest_safe || largest[i] > largest_safe) {
+                Mxfp4Ggml::encode(x, BlockContext{}, bytes);
+                continue;
+            }
+            bytes[0] = Mxfp4Ggml::exponent(largest[i]);
+            const VF d = constant(Mxfp4Ggml::half_scale(bytes[0]));
+            for (std::size_t j = 0; j < 16; j += lanes) {
+                const VI low = e2m1_codes(load_unaligned(x + j), d), high = e2m1_codes(load_unaligned(x + 16 + j), d);
+                hn::StoreU(hn::DemoteTo(U8(), hn::Or(low, hn::ShiftLeft<4>(high))), U8(), bytes + 1 + j);
+            }
         }
     }
 }
@@ -327,6 +340,8 @@ void encode_nvfp4_ggml(const float* weights, std::size_t blocks, std::uint8_t* o
     for (std::size_t block = 0; block < blocks; ++block) {
         const float* x = weights + block * Nvfp4Ggml::block;
         std::uint8_t* bytes = out + block * Nvfp4Ggml::bytes;
+        prefetch_block(x);
+        prefetch_block(x + 32);
         if (largest_of(x, Nvfp4Ggml::block) > largest_exact) {
             Nvfp4Ggml::encode(x, BlockContext{}, bytes);
             continue;

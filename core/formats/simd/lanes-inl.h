@@ -6,6 +6,7 @@
 #define QUANTOSCOPE_LANES_INL_H
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cstddef>
@@ -56,6 +57,13 @@ HWY_INLINE VF select(MF mask, VF yes, VF no) {
 }
 HWY_INLINE VF clamp_to(VF v, VF low, VF high) {
     return hn::Min(hn::Max(v, low), high);
+}
+
+/// Asks for 32 weights ahead of their use.
+HWY_INLINE void prefetch_block(const float* x) {
+    constexpr std::size_t ahead = 4096;
+    hwy::Prefetch(x + ahead);
+    hwy::Prefetch(x + ahead + 16);
 }
 
 /// Four floats of each of `lanes` rows, `stride` floats apart, as blocks of 128 bits: block b holds row 4·b + k.

@@ -21,7 +21,7 @@ namespace qs::simd {
 /// be lost below 2⁻¹²⁶. In the blocks that are taken what is lost there is less than 2⁻⁴⁶ of the largest square.
 inline constexpr float largest_scale = 0x1p40F, smallest_scale = 0x1p-40F;
 /// Weights that are asked for ahead of their use.
-inline constexpr std::size_t prefetch_ahead = 2048;
+inline constexpr std::size_t prefetch_ahead = 4096;
 
 } // namespace qs::simd
 #endif
