@@ -124,9 +124,10 @@ std::vector<Contest> contests(const std::string& list) {
 void limit_targets(const std::string& cap) {
     // Highway numbers better targets with lower bits.
     if (cap == "avx2")
-        hwy::DisableTargets(HWY_AVX2 - 1);
+        hwy::SetSupportedTargetsForTest(hwy::SupportedTargets() & ~(HWY_AVX2 - 1));
     if (cap == "scalar")
         hwy::SetSupportedTargetsForTest(HWY_STATIC_TARGET);
+    hwy::GetChosenTarget().DeInit();
 }
 
 std::vector<float> normal_weights() {
