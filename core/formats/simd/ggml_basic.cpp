@@ -1,6 +1,7 @@
 #include "core/formats/ggml_basic.h"
 
 #include "core/formats/simd/blocks.h"
+#include "core/formats/simd/dispatch.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/formats/simd/ggml_basic.cpp"
@@ -220,21 +221,11 @@ void to_fp16(const float* weights, std::size_t count, std::uint16_t* out) {
 
 #else
 
-void encode_q4_0(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Q4_0>(weights, blocks, out);
-}
-void encode_q5_0(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Q5_0>(weights, blocks, out);
-}
-void encode_q4_1(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Q4_1>(weights, blocks, out);
-}
-void encode_q5_1(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Q5_1>(weights, blocks, out);
-}
-void encode_q8_0(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Q8_0>(weights, blocks, out);
-}
+QUANTOSCOPE_SCALAR_ENCODER(encode_q4_0, Q4_0)
+QUANTOSCOPE_SCALAR_ENCODER(encode_q5_0, Q5_0)
+QUANTOSCOPE_SCALAR_ENCODER(encode_q4_1, Q4_1)
+QUANTOSCOPE_SCALAR_ENCODER(encode_q5_1, Q5_1)
+QUANTOSCOPE_SCALAR_ENCODER(encode_q8_0, Q8_0)
 void to_fp16(const float* weights, std::size_t count, std::uint16_t* out) {
     for (std::size_t i = 0; i < count; ++i)
         out[i] = float_to_fp16(weights[i]);
@@ -253,29 +244,14 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace qs::simd {
 
-HWY_EXPORT(encode_q4_0);
-HWY_EXPORT(encode_q4_1);
-HWY_EXPORT(encode_q5_0);
-HWY_EXPORT(encode_q5_1);
-HWY_EXPORT(encode_q8_0);
 HWY_EXPORT(to_fp16);
 HWY_EXPORT(to_bf16);
 
-void encode_q4_0(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_q4_0)(weights, blocks, out);
-}
-void encode_q4_1(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_q4_1)(weights, blocks, out);
-}
-void encode_q5_0(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_q5_0)(weights, blocks, out);
-}
-void encode_q5_1(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_q5_1)(weights, blocks, out);
-}
-void encode_q8_0(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_q8_0)(weights, blocks, out);
-}
+QUANTOSCOPE_DISPATCH_ENCODER(encode_q4_0)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_q4_1)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_q5_0)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_q5_1)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_q8_0)
 void to_fp16(const float* weights, std::size_t count, std::uint16_t* out) {
     HWY_DYNAMIC_DISPATCH(to_fp16)(weights, count, out);
 }

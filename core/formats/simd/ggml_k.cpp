@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/formats/simd/blocks.h"
+#include "core/formats/simd/dispatch.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/formats/simd/ggml_k.cpp"
@@ -392,21 +393,11 @@ void encode_q6_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
 
 #else
 
-void encode_q2_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Q2_K>(weights, blocks, out);
-}
-void encode_q3_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Q3_K>(weights, blocks, out);
-}
-void encode_q4_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Q4_K>(weights, blocks, out);
-}
-void encode_q5_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Q5_K>(weights, blocks, out);
-}
-void encode_q6_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Q6_K>(weights, blocks, out);
-}
+QUANTOSCOPE_SCALAR_ENCODER(encode_q2_K, Q2_K)
+QUANTOSCOPE_SCALAR_ENCODER(encode_q3_K, Q3_K)
+QUANTOSCOPE_SCALAR_ENCODER(encode_q4_K, Q4_K)
+QUANTOSCOPE_SCALAR_ENCODER(encode_q5_K, Q5_K)
+QUANTOSCOPE_SCALAR_ENCODER(encode_q6_K, Q6_K)
 
 #endif
 
@@ -417,27 +408,11 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace qs::simd {
 
-HWY_EXPORT(encode_q2_K);
-HWY_EXPORT(encode_q3_K);
-HWY_EXPORT(encode_q4_K);
-HWY_EXPORT(encode_q5_K);
-HWY_EXPORT(encode_q6_K);
-
-void encode_q2_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_q2_K)(weights, blocks, out);
-}
-void encode_q3_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_q3_K)(weights, blocks, out);
-}
-void encode_q4_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_q4_K)(weights, blocks, out);
-}
-void encode_q5_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_q5_K)(weights, blocks, out);
-}
-void encode_q6_K(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_q6_K)(weights, blocks, out);
-}
+QUANTOSCOPE_DISPATCH_ENCODER(encode_q2_K)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_q3_K)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_q4_K)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_q5_K)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_q6_K)
 
 } // namespace qs::simd
 #endif

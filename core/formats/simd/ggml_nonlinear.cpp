@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/formats/simd/blocks.h"
+#include "core/formats/simd/dispatch.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/formats/simd/ggml_nonlinear.cpp"
@@ -360,18 +361,10 @@ void encode_nvfp4_ggml(const float* weights, std::size_t blocks, std::uint8_t* o
 
 #else
 
-void encode_iq4_nl(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Iq4Nl>(weights, blocks, out);
-}
-void encode_iq4_xs(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Iq4Xs>(weights, blocks, out);
-}
-void encode_mxfp4_ggml(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Mxfp4Ggml>(weights, blocks, out);
-}
-void encode_nvfp4_ggml(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    encode_blocks<Nvfp4Ggml>(weights, blocks, out);
-}
+QUANTOSCOPE_SCALAR_ENCODER(encode_iq4_nl, Iq4Nl)
+QUANTOSCOPE_SCALAR_ENCODER(encode_iq4_xs, Iq4Xs)
+QUANTOSCOPE_SCALAR_ENCODER(encode_mxfp4_ggml, Mxfp4Ggml)
+QUANTOSCOPE_SCALAR_ENCODER(encode_nvfp4_ggml, Nvfp4Ggml)
 
 #endif
 
@@ -382,23 +375,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace qs::simd {
 
-HWY_EXPORT(encode_iq4_nl);
-HWY_EXPORT(encode_iq4_xs);
-HWY_EXPORT(encode_mxfp4_ggml);
-HWY_EXPORT(encode_nvfp4_ggml);
-
-void encode_iq4_nl(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_iq4_nl)(weights, blocks, out);
-}
-void encode_iq4_xs(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_iq4_xs)(weights, blocks, out);
-}
-void encode_mxfp4_ggml(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_mxfp4_ggml)(weights, blocks, out);
-}
-void encode_nvfp4_ggml(const float* weights, std::size_t blocks, std::uint8_t* out) {
-    HWY_DYNAMIC_DISPATCH(encode_nvfp4_ggml)(weights, blocks, out);
-}
+QUANTOSCOPE_DISPATCH_ENCODER(encode_iq4_nl)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_iq4_xs)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_mxfp4_ggml)
+QUANTOSCOPE_DISPATCH_ENCODER(encode_nvfp4_ggml)
 
 } // namespace qs::simd
 #endif
