@@ -8,6 +8,7 @@
 #include "core/base/half.h"
 #include "core/formats/load.h"
 #include "core/formats/registry.h"
+#include "core/formats/simd/blocks.h"
 
 using namespace qs;
 
@@ -78,6 +79,15 @@ Result measure(const TensorCodec& codec, const Words& words, bool fast) {
     return result;
 }
 
+/// Limits the instruction sets, or lifts the limit.
+void limit(bool without_avx512) {
+    // Better targets have lower bits; 0 lifts the limit.
+    hwy::SetSupportedTargetsForTest(0);
+    if (without_avx512)
+        hwy::SetSupportedTargetsForTest(hwy::SupportedTargets() & ~(HWY_AVX2 - 1));
+    hwy::GetChosenTarget().DeInit();
+}
+
 bool close(double a, double b, double scale, double tolerance) {
     return a == b || std::abs(a - b) <= tolerance * scale;
 }
@@ -107,11 +117,7 @@ private slots:
         QFETCH(QString, spec);
         QFETCH(int, kind);
         QFETCH(bool, without_avx512);
-        // Better targets have lower bits; 0 lifts the limit.
-        hwy::SetSupportedTargetsForTest(0);
-        if (without_avx512)
-            hwy::SetSupportedTargetsForTest(hwy::SupportedTargets() & ~(HWY_AVX2 - 1));
-        hwy::GetChosenTarget().DeInit();
+        limit(without_avx512);
         // Ten million weights a format and instruction set in all; of flattened blocks the last is a short one.
         const FormatSpec parsed = parse_spec(spec.toStdString());
         const bool flat = format(parsed.id).family == "bitsandbytes";
@@ -142,10 +148,35 @@ private slots:
         QVERIFY(close(fast.sums.sum_d, exact.sums.sum_d, std::sqrt(n * exact.sums.sum_d2), tolerance));
     }
 
-    void cleanupTestCase() {
-        hwy::SetSupportedTargetsForTest(0);
-        hwy::GetChosenTarget().DeInit();
+    void floats_equal_the_scalar_codec_data() {
+        QTest::addColumn<bool>("without_avx512");
+        QTest::newRow("best") << false;
+        QTest::newRow("avx2") << true;
     }
+
+    /// Any bits, NaN and Inf among them, at any alignment.
+    void floats_equal_the_scalar_codec() {
+        QFETCH(bool, without_avx512);
+        limit(without_avx512);
+        std::mt19937_64 engine(7);
+        constexpr std::size_t run = 100'003;
+        std::vector<float> weights(run);
+        std::vector<std::uint16_t> halves(run + 64), brains(run + 64);
+        for (std::size_t round = 0; round < 100; ++round) {
+            for (float& w : weights)
+                w = std::bit_cast<float>(static_cast<std::uint32_t>(engine()));
+            const std::size_t offset = round % 64;
+            simd::to_fp16(weights.data(), run, halves.data() + offset);
+            simd::to_bf16(weights.data(), run, brains.data() + offset);
+            std::size_t wrong = 0;
+            for (std::size_t i = 0; i < run; ++i)
+                wrong +=
+                    halves[offset + i] != float_to_fp16(weights[i]) || brains[offset + i] != float_to_bf16(weights[i]);
+            QCOMPARE(wrong, std::size_t{0});
+        }
+    }
+
+    void cleanupTestCase() { limit(false); }
 };
 
 QTEST_GUILESS_MAIN(SimdTest)
