@@ -8,6 +8,7 @@
 
 #include "core/analysis/recipe_plan.h"
 #include "core/base/error.h"
+#include "core/checkpoint/text.h"
 #include "core/formats/registry.h"
 
 namespace qs {
@@ -15,10 +16,6 @@ namespace qs {
 namespace {
 
 using namespace std::string_view_literals;
-
-bool contains(std::string_view text, std::string_view part) {
-    return text.find(part) != std::string_view::npos;
-}
 
 // --- names -------------------------------------------------------------------------------------------------------
 

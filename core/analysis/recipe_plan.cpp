@@ -8,15 +8,13 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/checkpoint/text.h"
+
 namespace qs {
 
 namespace {
 
 using namespace std::string_view_literals;
-
-bool contains(std::string_view text, std::string_view part) {
-    return text.find(part) != std::string_view::npos;
-}
 
 struct PartRule {
     std::string_view piece; ///< of the tensor's name

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "core/checkpoint/containers.h"
+#include "core/checkpoint/text.h"
 
 namespace qs {
 
@@ -62,10 +63,6 @@ std::size_t layer_position(const Name& name) {
         if (one_of(name[i - 1], layer_lists) && index_of(name[i]))
             return i;
     return 0;
-}
-
-bool contains(std::string_view text, std::string_view part) {
-    return text.find(part) != std::string_view::npos;
 }
 
 bool in_attention(const Name& name, std::size_t from, std::size_t to) {

@@ -7,6 +7,11 @@
 
 namespace qs {
 
+/// Whether `part` stands anywhere in the text.
+inline bool contains(std::string_view text, std::string_view part) {
+    return text.find(part) != std::string_view::npos;
+}
+
 /// True for well-formed UTF-8 (The Unicode Standard, table 3-7).
 bool is_utf8(std::string_view text);
 

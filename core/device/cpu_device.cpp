@@ -212,15 +212,14 @@ private:
 
     /// Adds Σw², known from the counted words, where codecs left it out; see ErrorSums::complete.
     bool complete_words() {
-        double all_w2 = -1;
+        if (std::ranges::find(by_words_, true) == by_words_.end())
+            return true;
+        const double all_w2 = sum_of_squares(total_.patterns, tensor_.dtype);
+        const std::uint64_t nonfinite = nonfinite_weights();
         bool complete = true;
-        for (std::size_t i = 0; i < codecs_.size(); ++i) {
-            if (!by_words_[i] || !codecs_[i]->leaves_w2())
-                continue;
-            if (all_w2 < 0)
-                all_w2 = sum_of_squares(total_.patterns, tensor_.dtype);
-            complete = sums_[0].errors[i].complete(all_w2, nonfinite_weights()) && complete;
-        }
+        for (std::size_t i = 0; i < codecs_.size(); ++i)
+            if (by_words_[i] && codecs_[i]->leaves_w2())
+                complete = sums_[0].errors[i].complete(all_w2, nonfinite) && complete;
         return complete;
     }
 

@@ -191,8 +191,7 @@ struct GgmlAffineBlock : GgmlBlock<GgmlAffineBlock<bits>, 4, bits> {
         } else {
             float weight[ggml_block];
             importance_weights<ggml_block>(x, context.importance, context.row_mean_square, weight);
-            const AffineFit fit =
-                search_affine<ggml_block>((1 << bits) - 1, x, weight, {-0.9F, 0.05F, 36, false}, codes);
+            const AffineFit fit = search_affine<ggml_block>((1 << bits) - 1, x, weight, importance_trials(), codes);
             put_half(out, float_to_fp16(fit.scale));
             put_half(out + 2, float_to_fp16(-fit.min));
         }

@@ -126,7 +126,7 @@ struct SignedGridCodec : AscendingCodes<2 * Grid::levels> {
 
     /// By what the squared errors of a sub-block count.
     QS_HD static void weights(const float* x, const float* importance, float sigma2, float* weight) {
-        grid_weights<sub>(x, importance, sigma2, weight);
+        error_weights<sub>(x, importance, sigma2, weight);
     }
     /// Points and scale of a sub-block's magnitudes.
     QS_HD static GridFit<Grid, sub> fit(const GridSearch& search, const float* x, const float* weight) {
@@ -257,8 +257,10 @@ struct Iq2S : SignedGridCodec<Iq2S, Iq2SGrid, 16>, Iq2 {
     QS_HD static GridTrials trials() { return {9, 0.1F, Refit::moved}; }
 
     QS_HD static void weights(const float* x, const float* importance, float sigma2, float* weight) {
-        if (importance != nullptr)
-            return importance_weights<16>(x, importance, sigma2, weight);
+        if (importance != nullptr) {
+            importance_weights<16>(x, importance, sigma2, weight);
+            return;
+        }
         for (std::uint32_t i = 0; i < sub; ++i)
             weight[i] = 0.25F * sigma2 + x[i] * x[i];
     }
@@ -388,7 +390,7 @@ struct TernaryGridCodec : AscendingCodes<6> {
         put_zeros(out, Codec::bytes);
         for (std::uint32_t s = 0; s < subs; ++s) {
             const float* importance = context.importance == nullptr ? nullptr : context.importance + sub * s;
-            grid_weights<sub>(x + sub * s, importance, sigma2, weight + sub * s);
+            error_weights<sub>(x + sub * s, importance, sigma2, weight + sub * s);
             const TernaryFit<sub> fit = fit_sub_block(search, x + sub * s, weight + sub * s);
             scales[s] = fit.scale;
             shifts[s] = fit.shifts;

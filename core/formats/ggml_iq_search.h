@@ -50,15 +50,6 @@ struct GridFit {
     bool empty = false; ///< the sub-block is too small for a scale: neither points nor signs are stored
 };
 
-/// By what the squared errors of a sub-block count.
-template <int n>
-QS_HD void grid_weights(const float* x, const float* importance, float sigma2, float* weight) {
-    if (importance != nullptr)
-        return importance_weights<n>(x, importance, sigma2, weight);
-    for (int i = 0; i < n; ++i)
-        weight[i] = x[i] * x[i];
-}
-
 template <int n>
 QS_HD float largest_of(const float* x) {
     float largest = x[0];

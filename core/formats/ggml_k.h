@@ -94,11 +94,8 @@ struct Q2_K : AscendingCodes<4>, BySubBlocks<Q2_K> {
                     weight[i] = fabsf(from[i]);
                 fit = search_affine<sub>(3, from, weight, trials(), codes + sub * j);
             } else {
-                importance_weights<sub>(from, context.importance + sub * j, sigma2, weight);
-                sum_w[j] = 0;
-                for (std::uint32_t i = 0; i < sub; ++i)
-                    sum_w[j] += weight[i];
-                fit = search_affine<sub>(3, from, weight, {-0.9F, 0.05F, 36, false}, codes + sub * j);
+                sum_w[j] = importance_weights<sub>(from, context.importance + sub * j, sigma2, weight);
+                fit = search_affine<sub>(3, from, weight, importance_trials(), codes + sub * j);
             }
             scales[j] = fit.scale;
             mins[j] = fit.min;
@@ -176,10 +173,7 @@ struct Q3_K : AscendingCodes<8>, BySubBlocks<Q3_K> {
             const float sigma2 = 2 * sum_of_squares<256>(x) / 256;
             float weight[sub], sum_w[subs];
             for (std::uint32_t j = 0; j < subs; ++j) {
-                importance_weights<sub>(x + sub * j, context.importance + sub * j, sigma2, weight);
-                sum_w[j] = 0;
-                for (std::uint32_t i = 0; i < sub; ++i)
-                    sum_w[j] += weight[i];
+                sum_w[j] = importance_weights<sub>(x + sub * j, context.importance + sub * j, sigma2, weight);
                 scales[j] = search_symmetric<sub>(4, x + sub * j, weight, codes + sub * j);
             }
             std::uint8_t stored[subs];
@@ -273,11 +267,8 @@ struct Q45_K : AscendingCodes<1U << bits>, BySubBlocks<Q45_K<bits>> {
                     weight[i] = average + fabsf(from[i]);
                 fit = search_affine<sub>(nmax, from, weight, trials(), codes + sub * j);
             } else {
-                importance_weights<sub>(from, context.importance + sub * j, sigma2, weight);
-                sum_w[j] = 0;
-                for (std::uint32_t i = 0; i < sub; ++i)
-                    sum_w[j] += weight[i];
-                fit = search_affine<sub>(nmax, from, weight, {-0.9F, 0.05F, 36, false}, codes + sub * j);
+                sum_w[j] = importance_weights<sub>(from, context.importance + sub * j, sigma2, weight);
+                fit = search_affine<sub>(nmax, from, weight, importance_trials(), codes + sub * j);
             }
             scales[j] = fit.scale;
             mins[j] = fit.min;

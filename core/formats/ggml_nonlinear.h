@@ -49,14 +49,6 @@ QS_HD inline float search_iq4(const float* x, const float* weight) {
     return d;
 }
 
-/// By what the squared errors of a block of 32 count; `sigma2` is twice the mean square of the (super-)block.
-QS_HD inline void iq4_weights(const float* x, const float* importance, float sigma2, float* weight) {
-    if (importance != nullptr)
-        return importance_weights<32>(x, importance, sigma2, weight);
-    for (int i = 0; i < 32; ++i)
-        weight[i] = x[i] * x[i];
-}
-
 /// Nibbles of 32 weights: byte j holds j (low) and j + 16.
 QS_HD inline void put_nibbles_of_32(const std::uint8_t* codes, std::uint8_t* bytes) {
     for (std::uint32_t j = 0; j < 16; ++j)
@@ -77,7 +69,7 @@ struct Iq4Nl : AscendingCodes<16>, BySubBlocks<Iq4Nl> {
 
     QS_HD static void encode(const float* x, const BlockContext& context, std::uint8_t* out) {
         float weight[32];
-        iq4_weights(x, context.importance, sum_of_squares<32>(x) * (2.0F / 32), weight);
+        error_weights<32>(x, context.importance, sum_of_squares<32>(x) * (2.0F / 32), weight);
         finish(x, search_iq4(x, weight), out);
     }
 
@@ -109,7 +101,7 @@ struct Iq4Xs : AscendingCodes<16>, BySubBlocks<Iq4Xs> {
         const float sigma2 = sum_of_squares<256>(x) * (2.0F / 256);
         for (std::uint32_t j = 0; j < subs; ++j) {
             const float* importance = context.importance == nullptr ? nullptr : context.importance + sub * j;
-            iq4_weights(x + sub * j, importance, sigma2, weight);
+            error_weights<sub>(x + sub * j, importance, sigma2, weight);
             scales[j] = search_iq4(x + sub * j, weight);
         }
         finish(x, scales, out);

@@ -262,11 +262,31 @@ QS_HD float sum_of_squares(const float* x) {
     return sum;
 }
 
-/// What squared errors count by, given an importance matrix: importance·√(σ² + x²).
+/// What squared errors count by, given an importance matrix: importance·√(σ² + x²). Returns their sum.
 template <int n>
-QS_HD void importance_weights(const float* x, const float* importance, float sigma2, float* weight) {
-    for (int i = 0; i < n; ++i)
+QS_HD float importance_weights(const float* x, const float* importance, float sigma2, float* weight) {
+    float sum = 0;
+    for (int i = 0; i < n; ++i) {
         weight[i] = importance[i] * sqrtf(sigma2 + x[i] * x[i]);
+        sum += weight[i];
+    }
+    return sum;
+}
+
+/// The same, or the squares of the weights where there is no importance matrix (null).
+template <int n>
+QS_HD void error_weights(const float* x, const float* importance, float sigma2, float* weight) {
+    if (importance != nullptr) {
+        importance_weights<n>(x, importance, sigma2, weight);
+        return;
+    }
+    for (int i = 0; i < n; ++i)
+        weight[i] = x[i] * x[i];
+}
+
+/// The trials of search_affine() where an importance matrix weighs the errors.
+QS_HD inline AffineTrials importance_trials() {
+    return {-0.9F, 0.05F, 36, false};
 }
 
 /// A little-endian 16-bit word.
