@@ -2,7 +2,7 @@
 #include "core/base/half.h"
 #include "core/formats/codec_dispatch.h"
 #include "gpu/feed.h"
-#include "gpu/reductions.cuh"
+#include "gpu/launch.cuh"
 
 /// Stored types that the kernels do not read as they are, turned into f32.
 namespace qs::cuda {
@@ -78,16 +78,11 @@ __global__ void __launch_bounds__(block_threads)
     Codec::decode(bytes, weights + index * Codec::block);
 }
 
-unsigned blocks_for(std::uint64_t threads) {
-    return static_cast<unsigned>((threads + block_threads - 1) / block_threads);
-}
-
 /// Launches a kernel that reads a type of single weights, and says whether it is one.
 bool convert_weights(DType dtype, bool byte_swapped, const unsigned char* stored, std::uint64_t count, float* weights,
                      cudaStream_t stream) {
     const auto convert = [&](auto from) {
-        convert_kernel<<<blocks_for(count), block_threads, 0, stream>>>(stored, count, weights, from);
-        QS_CUDA_CHECK(cudaGetLastError());
+        launch({threads_for(count), stream}, convert_kernel<decltype(from)>, stored, count, weights, from);
         return true;
     };
     switch (dtype) {
@@ -121,8 +116,7 @@ void convert_to_f32(DType dtype, bool byte_swapped, const void* stored, std::uin
         return;
     with_stored_codec(dtype, [&]<class Codec>(const Codec&) {
         const std::uint64_t blocks = count / Codec::block;
-        decode_kernel<Codec><<<blocks_for(blocks), block_threads, 0, stream>>>(bytes, blocks, byte_swapped, weights);
-        QS_CUDA_CHECK(cudaGetLastError());
+        launch({threads_for(blocks), stream}, decode_kernel<Codec>, bytes, blocks, byte_swapped, weights);
     });
 }
 

@@ -26,7 +26,7 @@ namespace qs::cuda {
 template <NativeType type, class Codec, class Sink>
 __global__ void __launch_bounds__(block_threads)
     block_kernel(Piece piece, Codec codec, unsigned block, unsigned width, Sink sink) {
-    extern __shared__ unsigned shared[];
+    unsigned* const shared = dynamic_shared();
     const Unit unit = unit_of(piece, blockIdx.x);
     typename Sink::Block out(sink, piece, unit, shared);
 
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(block_threads)
 template <NativeType type, class Codec, class Sink>
 __global__ void __launch_bounds__(block_threads)
     lookup_kernel(Piece piece, Codec codec, ScopeMap map, const typename Codec::Scale* scales, Sink sink) {
-    extern __shared__ unsigned shared[];
+    unsigned* const shared = dynamic_shared();
     const Unit unit = unit_of(piece, blockIdx.x);
     typename Sink::Block out(sink, piece, unit, shared);
     const ScopeWalk walk(map, piece.begin + unit.offset);
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(block_threads)
 /// Formats without scales.
 template <NativeType type, class Codec, class Sink>
 __global__ void __launch_bounds__(block_threads) element_kernel(Piece piece, Codec codec, Sink sink) {
-    extern __shared__ unsigned shared[];
+    unsigned* const shared = dynamic_shared();
     const Unit unit = unit_of(piece, blockIdx.x);
     typename Sink::Block out(sink, piece, unit, shared);
     const typename Codec::Scale scale{};
@@ -120,7 +120,6 @@ private:
         with_native_type(piece.type, [&](auto type) {
             static_cast<const Derived*>(this)->template launch<type()>(piece, sink, stream);
         });
-        QS_CUDA_CHECK(cudaGetLastError());
     }
 
     std::unique_ptr<TensorCodec> host_codec_;
@@ -138,7 +137,7 @@ public:
 
     template <NativeType type, class Sink>
     void launch(const Piece& piece, const Sink& sink, cudaStream_t stream) const {
-        element_kernel<type><<<blocks_for(piece), block_threads, sink.shared_bytes(), stream>>>(piece, codec_, sink);
+        cuda::launch({blocks_for(piece), stream, sink.shared_bytes()}, element_kernel<type, Codec, Sink>, piece, codec_, sink);
     }
 
 private:
@@ -158,8 +157,8 @@ public:
     template <NativeType type, class Sink>
     void launch(const Piece& piece, const Sink& sink, cudaStream_t stream) const {
         const unsigned width = block_ / 4 < warp_threads ? block_ / 4 : warp_threads;
-        block_kernel<type>
-            <<<blocks_for(piece), block_threads, sink.shared_bytes(), stream>>>(piece, codec_, block_, width, sink);
+        cuda::launch({blocks_for(piece), stream, sink.shared_bytes()}, block_kernel<type, Codec, Sink>, piece, codec_,
+                     block_, width, sink);
     }
 
 private:
@@ -186,16 +185,14 @@ public:
         const std::uint64_t first = map_.run_of(piece.begin);
         const std::uint64_t count = map_.run_of(piece.begin + piece.count - 1) - first + 1;
         with_native_type(piece.type, [&](auto type) {
-            scan_kernel<type()>
-                <<<warps_for(count), block_threads, 0, stream>>>(piece, map_, codec_, first, count, extents_);
+            cuda::launch({warps_for(count), stream}, scan_kernel<type(), Codec>, piece, map_, codec_, first, count,
+                         extents_);
         });
-        QS_CUDA_CHECK(cudaGetLastError());
     }
 
     void finish_scan(cudaStream_t stream) override {
         const std::uint64_t scopes = map_.scopes.scopes();
-        fit_kernel<<<warps_for(scopes), block_threads, 0, stream>>>(map_, codec_, extents_, scales_);
-        QS_CUDA_CHECK(cudaGetLastError());
+        cuda::launch({warps_for(scopes), stream}, fit_kernel<Codec>, map_, codec_, extents_, scales_);
         if (!adjust_)
             return;
         std::vector<Scale> scales(scopes);
@@ -209,8 +206,8 @@ public:
 
     template <NativeType type, class Sink>
     void launch(const Piece& piece, const Sink& sink, cudaStream_t stream) const {
-        lookup_kernel<type><<<blocks_for(piece), block_threads, sink.shared_bytes(), stream>>>(
-            piece, codec_, map_.scopes, scales_, sink);
+        cuda::launch({blocks_for(piece), stream, sink.shared_bytes()}, lookup_kernel<type, Codec, Sink>, piece, codec_,
+                     map_.scopes, scales_, sink);
     }
 
 private:

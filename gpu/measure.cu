@@ -1,12 +1,11 @@
 #include "gpu/measure.h"
 
-#include "gpu/cuda.h"
+#include "gpu/launch.cuh"
 
 namespace qs::cuda {
 
 namespace {
 
-constexpr unsigned threads = 256;
 constexpr unsigned loads = 8;
 
 __device__ unsigned combine(const uint4& words) {
@@ -14,9 +13,9 @@ __device__ unsigned combine(const uint4& words) {
 }
 
 /// Every thread has several loads under way at once.
-__global__ void __launch_bounds__(threads) read_kernel(const uint4* data, std::size_t count, std::uint32_t* sink) {
-    const std::size_t stride = std::size_t{gridDim.x} * threads;
-    std::size_t at = std::size_t{blockIdx.x} * threads + threadIdx.x;
+__global__ void __launch_bounds__(block_threads) read_kernel(const uint4* data, std::size_t count, std::uint32_t* sink) {
+    const std::size_t stride = std::size_t{gridDim.x} * block_threads;
+    std::size_t at = std::size_t{blockIdx.x} * block_threads + threadIdx.x;
     unsigned combined = 0;
     for (; at + (loads - 1) * stride < count; at += loads * stride) {
         uint4 read[loads];
@@ -38,8 +37,7 @@ __global__ void __launch_bounds__(threads) read_kernel(const uint4* data, std::s
 
 void read_all(const void* data, std::size_t bytes, std::uint32_t* sink, cudaStream_t stream) {
     constexpr unsigned blocks = 8192;
-    read_kernel<<<blocks, threads, 0, stream>>>(static_cast<const uint4*>(data), bytes / sizeof(uint4), sink);
-    QS_CUDA_CHECK(cudaGetLastError());
+    launch({blocks, stream}, read_kernel, static_cast<const uint4*>(data), bytes / sizeof(uint4), sink);
 }
 
 } // namespace qs::cuda

@@ -15,6 +15,12 @@ inline constexpr unsigned block_threads = 256;
 inline constexpr unsigned warp_threads = 32;
 inline constexpr unsigned block_warps = block_threads / warp_threads;
 
+/// The dynamic shared memory of the thread block.
+__device__ inline unsigned* dynamic_shared() {
+    extern __shared__ unsigned shared[];
+    return shared;
+}
+
 /// Four neighbouring weights; the ones past the end of the tensor are not there.
 struct Quad {
     float w[4];
@@ -116,7 +122,7 @@ __device__ inline T team_reduce(unsigned mask, T value, unsigned width) {
 /// Merges the values of all threads of the block in a fixed order; thread 0 has the result. All threads must call.
 template <class T>
 __device__ inline T block_reduce(T value) {
-    __shared__ alignas(8) unsigned char room[block_warps * sizeof(T)];
+    __shared__ double room[(block_warps * sizeof(T) + 7) / 8];
     T* of_warps = reinterpret_cast<T*>(room);
     value = team_reduce(0xffffffffU, value, warp_threads);
     if (threadIdx.x % warp_threads == 0)

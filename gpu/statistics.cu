@@ -146,7 +146,7 @@ __global__ void __launch_bounds__(block_threads) patterns_kernel(Piece piece, Co
 
 template <NativeType type>
 __global__ void __launch_bounds__(block_threads) bins_kernel(Piece piece, BinCounts bins) {
-    extern __shared__ unsigned shared[];
+    unsigned* const shared = dynamic_shared();
     const Unit unit = unit_of(piece, blockIdx.x);
     const Binning binning(bins, shared);
     for_each_weight<type>(piece, unit, [&](unsigned, float w) { binning.add(static_cast<double>(w)); });
@@ -157,28 +157,24 @@ __global__ void __launch_bounds__(block_threads) bins_kernel(Piece piece, BinCou
 
 void measure_moments(const Piece& piece, Moments* moments, cudaStream_t stream) {
     with_native_type(piece.type, [&](auto type) {
-        moments_kernel<type()><<<blocks_for(piece), block_threads, 0, stream>>>(piece, moments);
+        launch({blocks_for(piece), stream}, moments_kernel<type()>, piece, moments);
     });
-    QS_CUDA_CHECK(cudaGetLastError());
 }
 
 void count_beyond_sigma(const Piece& piece, double mean, double std, Count* beyond, cudaStream_t stream) {
     with_native_type(piece.type, [&](auto type) {
-        beyond_kernel<type()><<<blocks_for(piece), block_threads, 0, stream>>>(piece, mean, std, beyond);
+        launch({blocks_for(piece), stream}, beyond_kernel<type()>, piece, mean, std, beyond);
     });
-    QS_CUDA_CHECK(cudaGetLastError());
 }
 
 void count_patterns(const Piece& piece, Count* counts, cudaStream_t stream) {
-    patterns_kernel<<<blocks_for(piece), block_threads, 0, stream>>>(piece, counts);
-    QS_CUDA_CHECK(cudaGetLastError());
+    launch({blocks_for(piece), stream}, patterns_kernel, piece, counts);
 }
 
 void count_bins(const Piece& piece, const BinCounts& bins, cudaStream_t stream) {
     with_native_type(piece.type, [&](auto type) {
-        bins_kernel<type()><<<blocks_for(piece), block_threads, binning_bytes(bins.bins), stream>>>(piece, bins);
+        launch({blocks_for(piece), stream, binning_bytes(bins.bins)}, bins_kernel<type()>, piece, bins);
     });
-    QS_CUDA_CHECK(cudaGetLastError());
 }
 
 } // namespace qs::cuda
