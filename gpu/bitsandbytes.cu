@@ -5,76 +5,33 @@
 
 namespace qs::cuda {
 
-namespace {
-
-/// f(i) of the n constants f(base), f(base + 1), … by selecting, as an array indexed by a variable would lie in slow
-/// memory.
-template <unsigned n, unsigned base = 0, class Constants>
-__device__ __forceinline__ auto select(unsigned i, Constants f) {
-    if constexpr (n == 1)
-        return f(base);
-    else
-        return (i & n / 2) != 0 ? select<n / 2, base + n / 2>(i, f) : select<n / 2, base>(i, f);
+template <class Codec>
+std::unique_ptr<FormatRun> make_codec_run(const Codec& codec, std::unique_ptr<TensorCodec> host_codec,
+                                          const RunContext& context) {
+    return run_by_scope(on_device(codec), std::move(host_codec), context);
 }
-
-/// How many of the 2ⁿ − 1 ascending thresholds, n = log2(codes), lie below x: a binary search whose candidates at each
-/// step are constants.
-template <unsigned codes, unsigned step = codes / 2, class Thresholds>
-__device__ __forceinline__ unsigned rank_of(float x, Thresholds threshold, unsigned rank = 0) {
-    if constexpr (step == 0) {
-        return rank;
-    } else {
-        constexpr unsigned candidates = codes / (2 * step);
-        const float t =
-            select<candidates>(rank / (2 * step), [&](unsigned i) { return threshold(2 * step * i + step - 1); });
-        return rank_of<codes, step / 2>(x, threshold, rank + (x > t ? step : 0));
-    }
-}
-
-/// Nf4Codec with its tables as constants in the code.
-struct DeviceNf4Codec : Nf4Codec {
-    __device__ std::uint32_t encode(float w, const Scale& scale) const {
-        const float x = is_finite(w) ? w * scale.reciprocal : 0.0F;
-        return rank_of<16>(x, [](unsigned i) { return threshold(i); });
-    }
-    __device__ float decode(std::uint32_t code, const Scale& scale) const {
-        return select<16>(code, [](unsigned i) { return level(i); }) * scale.decode;
-    }
-};
-
-/// Fp4Codec with its tables as constants in the code.
-struct DeviceFp4Codec : Fp4Codec {
-    __device__ std::uint32_t encode(float w, const Scale& scale) const {
-        const float x = is_finite(w) ? w * scale.reciprocal : 0.0F;
-        const unsigned rank = rank_of<8>(fabsf(x), [](unsigned i) { return threshold(i); });
-        const unsigned code = select<8>(rank, [](unsigned i) { return code_of_rank(i); });
-        return code | (x < 0 ? 8U : 0U);
-    }
-    __device__ float decode(std::uint32_t code, const Scale& scale) const {
-        return select<16>(code, [](unsigned i) { return level(i); }) * scale.decode;
-    }
-};
-
-DeviceNf4Codec on_device(const Nf4Codec& codec) {
-    return {codec};
-}
-DeviceFp4Codec on_device(const Fp4Codec& codec) {
-    return {codec};
-}
-
-const Dynamic8Codec& on_device(const Dynamic8Codec& codec) {
-    return codec;
-}
-
-} // namespace
 
 template <class Codec>
-std::unique_ptr<FormatRun> make_codec_run(const Codec& codec, RunContext context) {
-    return run_by_scope(on_device(codec), context.shape, std::move(context.host_codec), context.scratch);
+std::unique_ptr<FormatRun> make_double_quant_run(const Codec& codec, std::unique_ptr<TensorCodec> host_codec,
+                                                 const RunContext& context) {
+    // The absmax of all blocks are known to the host before the first code is made.
+    const auto requantize = [](std::span<AbsmaxScale> scales) {
+        std::vector<float> absmax;
+        for (const AbsmaxScale& scale : scales)
+            absmax.push_back(scale.decode);
+        const NestedAbsmax nested = quantize_nested(absmax);
+        for (std::size_t i = 0; i < scales.size(); ++i)
+            scales[i].decode = nested.decoded[i];
+    };
+    const auto device_codec = on_device(codec);
+    return std::make_unique<ScopedRun<std::remove_const_t<decltype(device_codec)>>>(
+        device_codec, std::move(host_codec), map_of(codec.scope(), context.shape), context, requantize);
 }
 
-template std::unique_ptr<FormatRun> make_codec_run(const Nf4Codec&, RunContext);
-template std::unique_ptr<FormatRun> make_codec_run(const Fp4Codec&, RunContext);
-template std::unique_ptr<FormatRun> make_codec_run(const Dynamic8Codec&, RunContext);
+template std::unique_ptr<FormatRun> make_codec_run(const Nf4Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const Fp4Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const Dynamic8Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_double_quant_run(const Nf4Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_double_quant_run(const Fp4Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
 
 } // namespace qs::cuda

@@ -2,7 +2,7 @@
 #include "core/base/half.h"
 #include "core/formats/codec_dispatch.h"
 #include "gpu/feed.h"
-#include "gpu/launch.cuh"
+#include "gpu/packed.cuh"
 
 /// Stored types that the kernels do not read as they are, turned into f32.
 namespace qs::cuda {
@@ -103,7 +103,38 @@ bool convert_weights(DType dtype, bool byte_swapped, const unsigned char* stored
     }
 }
 
+/// One row a thread.
+__global__ void __launch_bounds__(block_threads)
+    row_squares_kernel(Piece piece, std::uint64_t columns, std::uint64_t first_row, std::uint64_t rows,
+                       float* squares) {
+    const std::uint64_t number = std::uint64_t{blockIdx.x} * block_threads + threadIdx.x;
+    if (number >= rows)
+        return;
+    const std::uint64_t row = first_row + number, row_begin = row * columns, row_end = row_begin + columns;
+    const std::uint64_t piece_end = piece.begin + piece.count;
+    const std::uint64_t begin = row_begin > piece.begin ? row_begin : piece.begin;
+    const std::uint64_t end = row_end < piece_end ? row_end : piece_end;
+    float sum = begin == row_begin ? 0.0F : squares[row];
+    for (std::uint64_t at = begin; at < end; ++at) {
+        const float w = finite_or_zero(load_one(piece, at - piece.begin));
+        sum += w * w;
+    }
+    squares[row] = sum;
+}
+
 } // namespace
+
+void sum_row_squares(const Piece& piece, std::uint64_t columns, float* squares, cudaStream_t stream) {
+    const std::uint64_t first = piece.begin / columns;
+    const std::uint64_t rows = (piece.begin + piece.count - 1) / columns - first + 1;
+    launch({threads_for(rows), stream}, row_squares_kernel, piece, columns, first, rows, squares);
+}
+
+template <class Codec>
+void decode_packed(const std::uint8_t* blocks, std::uint64_t count, bool byte_swapped, float* weights,
+                   cudaStream_t stream) {
+    launch({threads_for(count), stream}, decode_kernel<Codec>, blocks, count, byte_swapped, weights);
+}
 
 bool can_convert(DType dtype) {
     return block_layout(dtype).elements == 1 || has_stored_codec(dtype);
@@ -115,8 +146,7 @@ void convert_to_f32(DType dtype, bool byte_swapped, const void* stored, std::uin
     if (convert_weights(dtype, byte_swapped, bytes, count, weights, stream))
         return;
     with_stored_codec(dtype, [&]<class Codec>(const Codec&) {
-        const std::uint64_t blocks = count / Codec::block;
-        launch({threads_for(blocks), stream}, decode_kernel<Codec>, bytes, blocks, byte_swapped, weights);
+        decode_packed<Codec>(bytes, count / Codec::block, byte_swapped, weights, stream);
     });
 }
 

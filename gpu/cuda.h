@@ -7,7 +7,21 @@
 #include <string>
 #include <utility>
 
+#include "core/base/error.h"
+
 namespace qs::cuda {
+
+/// There is not enough memory on the device, or not enough that can be page-locked.
+class OutOfMemory : public Error {
+public:
+    using Error::Error;
+};
+
+/// The device has stopped working, is taken by another process, or cannot run the program's kernels.
+class DeviceLost : public Error {
+public:
+    using Error::Error;
+};
 
 /// Throws Error telling which call failed and why.
 [[noreturn]] void fail(cudaError_t status, const char* call);
@@ -51,7 +65,7 @@ public:
         return *this;
     }
 
-    /// At least `bytes` of memory; throws Error when the device has none left.
+    /// At least `bytes` of memory; throws OutOfMemory when the device has none left.
     void* reserve(std::size_t bytes) {
         if (bytes > size_) {
             clear();
@@ -91,14 +105,17 @@ public:
 
     std::byte* reserve(std::size_t bytes) {
         if (bytes > size_) {
-            static_cast<void>(cudaFreeHost(std::exchange(data_, nullptr)));
-            size_ = 0;
+            clear();
             QS_CUDA_CHECK(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault));
             size_ = bytes;
         }
         return static_cast<std::byte*>(data_);
     }
     std::byte* data() const { return static_cast<std::byte*>(data_); }
+    void clear() {
+        static_cast<void>(cudaFreeHost(std::exchange(data_, nullptr)));
+        size_ = 0;
+    }
 
 private:
     void* data_ = nullptr;

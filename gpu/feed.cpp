@@ -20,22 +20,32 @@ std::size_t size_of(NativeType type) {
     return type == NativeType::f32 ? 4 : 2;
 }
 
-Feed::Feed(FeedBuffers& buffers, const TensorView& tensor, int passes, std::size_t resident_limit, cudaStream_t compute)
-    : buffers_(buffers), tensor_(tensor), compute_(compute), count_(tensor.shape.count()),
+Feed::Feed(Workspace& work, const TensorView& tensor, int passes)
+    : work_(work), buffers_(work.feed), tensor_(tensor), count_(tensor.shape.count()),
       type_(native_type(tensor.dtype, tensor.byte_swapped)),
       converts_(type_ == NativeType::f32 && (tensor.dtype != DType::f32 || tensor.byte_swapped)), passes_(passes) {
-    const std::size_t whole = count_ * size_of(type_);
-    stays_ = passes > 1 && whole <= resident_limit;
-    const std::uint64_t longest = std::min(count_, piece_weights);
-    if (stays_)
-        buffers_.resident.reserve(whole);
+    const auto key = resident_key(tensor);
+    if (passes > 1 || key)
+        try {
+            resident_ = work_.residents.take(key, count_ * size_of(type_));
+        } catch (const OutOfMemory&) {
+            // Piece by piece then, as often as needed.
+        }
+    if (loaded())
+        return;
+    const std::uint64_t longest = std::min(count_, work_.piece_weights);
     for (auto& slot : buffers_.slots) {
         slot.pinned.reserve(stored_bytes_before(longest));
         if (converts_)
             slot.stored.reserve(stored_bytes_before(longest));
-        if (!stays_)
+        if (!resident_)
             slot.weights.reserve(longest * size_of(type_));
     }
+}
+
+Feed::~Feed() {
+    if (resident_)
+        work_.residents.give_back(std::move(*resident_));
 }
 
 std::uint64_t Feed::stored_bytes_before(std::uint64_t weight) const {
@@ -56,7 +66,7 @@ void Feed::copy_to_pinned(std::byte* pinned, std::uint64_t first_byte, std::size
 }
 
 Piece Feed::resident_piece(std::uint64_t begin, std::uint64_t longest) const {
-    return {type_, buffers_.resident.as<std::byte>() + begin * size_of(type_), begin,
+    return {type_, resident_->data.as<std::byte>() + begin * size_of(type_), begin,
             std::min(longest, count_ - begin)};
 }
 
@@ -65,7 +75,7 @@ Piece Feed::bring(std::uint64_t begin) {
     const auto bytes = static_cast<std::size_t>(stored_bytes_before(end) - first);
     FeedBuffers::Slot& slot = this->slot(begin);
     std::byte* weights =
-        stays_ ? buffers_.resident.as<std::byte>() + begin * size_of(type_) : slot.weights.as<std::byte>();
+        resident_ ? resident_->data.as<std::byte>() + begin * size_of(type_) : slot.weights.as<std::byte>();
     std::byte* landing = converts_ ? slot.stored.as<std::byte>() : weights;
 
     slot.copied.synchronize();
@@ -73,28 +83,35 @@ Piece Feed::bring(std::uint64_t begin) {
     slot.used.make_wait(buffers_.copies);
     QS_CUDA_CHECK(cudaMemcpyAsync(landing, slot.pinned.data(), bytes, cudaMemcpyHostToDevice, buffers_.copies));
     slot.copied.record(buffers_.copies);
-    slot.copied.make_wait(compute_);
+    slot.copied.make_wait(work_.compute);
     if (converts_)
         convert_to_f32(tensor_.dtype, tensor_.byte_swapped, landing, end - begin, reinterpret_cast<float*>(weights),
-                       compute_);
+                       work_.compute);
     return {type_, weights, begin, end - begin};
 }
 
 void Feed::end_piece(std::uint64_t begin, JobControl& job) {
-    slot(begin).used.record(compute_);
-    const std::uint64_t end = end_of(begin);
+    slot(begin).used.record(work_.compute);
     // A tensor that stays is read once; one that does not is read `passes_` times, and each counts for its part.
-    const std::uint64_t parts = stays_ ? 1 : static_cast<std::uint64_t>(passes_);
-    const auto share = [&](std::uint64_t weight) {
-        return stored_bytes_before(weight) * static_cast<std::uint64_t>(passes_done_ + 1) / parts -
-               stored_bytes_before(weight) * static_cast<std::uint64_t>(passes_done_) / parts;
-    };
-    job.advance(share(end) - share(begin));
+    const std::uint64_t parts = resident_ ? 1 : static_cast<std::uint64_t>(passes_);
+    const std::uint64_t read = stored_bytes_before(end_of(begin));
+    advance((stored_bytes_before(count_) * static_cast<std::uint64_t>(passes_done_) + read) / parts, job);
 }
 
-void Feed::end_pass() {
-    loaded_ = stays_;
+void Feed::end_pass(JobControl& job) {
+    if (resident_) {
+        resident_->loaded = true;
+        advance(stored_bytes_before(count_), job);
+    }
     ++passes_done_;
+}
+
+void Feed::advance(std::uint64_t bytes, JobControl& job) {
+    if (bytes <= advanced_)
+        return;
+    job.advance(bytes - advanced_);
+    work_.advanced += bytes - advanced_;
+    advanced_ = bytes;
 }
 
 } // namespace qs::cuda

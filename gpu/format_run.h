@@ -2,12 +2,15 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
+#include <optional>
 
+#include "core/formats/ggml_iq_tables.h"
 #include "core/formats/registry.h"
 #include "gpu/cuda.h"
+#include "gpu/fused.h"
 #include "gpu/piece.h"
-#include "gpu/statistics.h"
 
 namespace qs::cuda {
 
@@ -15,10 +18,18 @@ namespace qs::cuda {
 class Scratch {
 public:
     void rewind() { next_ = 0; }
+    void clear() {
+        buffers_.clear();
+        next_ = 0;
+    }
     DeviceBuffer& take() {
         if (next_ == buffers_.size())
             buffers_.emplace_back();
         return buffers_[next_++];
+    }
+    template <class T>
+    T* take_for(std::size_t count) {
+        return take().reserve_for<T>(count > 0 ? count : 1);
     }
 
 private:
@@ -26,39 +37,63 @@ private:
     std::size_t next_ = 0;
 };
 
-/// Where the sums of a format go.
-struct ErrorTarget {
-    ErrorSums* units; ///< one for each unit of the tensor
-    Count* usage;     ///< per code, or null
+/// Copies of the grids' search tables (ggml_iq_tables.h) on the device, made when first asked for.
+class GridTables {
+public:
+    GridSearch on_device(const GridSearch& host, cudaStream_t stream);
+
+private:
+    struct Entry {
+        DeviceBuffer places, neighbours;
+    };
+    std::map<const GridSearch*, Entry> entries_;
+};
+
+/// What a run works on and with; all of it outlives the run.
+struct RunContext {
+    TensorShape shape;
+    const float* importance; ///< on the host, or null
+    Scratch& scratch;
+    GridTables& tables;
+    cudaStream_t stream; ///< that everything of the run goes through
 };
 
 /// One format on one tensor on the device. Mirrors TensorCodec: where needs_scan() is true all pieces go through
-/// scan(), then finish_scan() once, before anything else. Everything is enqueued into `stream`; pieces come in order.
+/// scan(), then finish_scan() once, before anything else. Everything is enqueued into the context's stream; pieces come
+/// in order.
 class FormatRun {
 public:
     virtual ~FormatRun() = default;
 
-    virtual bool needs_scan() const = 0;
-    virtual void scan(const Piece& piece, cudaStream_t stream) = 0;
-    virtual void finish_scan(cudaStream_t stream) = 0;
+    virtual bool needs_scan() const { return false; }
+    virtual void scan(const Piece&) {}
+    virtual void finish_scan() {}
 
-    /// Error sums of each unit of the piece, and code usage.
-    virtual void evaluate(const Piece& piece, const ErrorTarget& target, cudaStream_t stream) const = 0;
-    /// Adds the reconstructions to a histogram.
-    virtual void histogram(const Piece& piece, const BinCounts& bins, cudaStream_t stream) const = 0;
-    /// Codes and reconstructions of the piece; either may be null.
-    virtual void quantize(const Piece& piece, std::uint16_t* codes, float* decoded, cudaStream_t stream) const = 0;
+    /// Gives every weight of the piece to the sink.
+    virtual void run(const Piece& piece, const Sink& sink) const = 0;
+    /// What the fused kernels need to do the same, where they can. After the scan, if any.
+    virtual std::optional<FusedFormat> fused() const { return std::nullopt; }
 
-    virtual std::size_t code_count() const = 0;
+    /// Bytes that encode() writes for a piece of `count` weights.
+    virtual std::size_t encoded_bytes(std::uint64_t count) const = 0;
+    /// All that is stored of the piece: packed blocks, or scales and codes. After the scan, if any.
+    virtual void encode(const Piece& piece, std::byte* out) const = 0;
+    /// Of what encode() wrote.
+    virtual void decode(const std::byte* encoded, const Piece& piece, float* out) const = 0;
+
+    std::size_t code_count() const { return host_codec_->code_count(); }
     /// As TensorCodec::stored_bits().
-    virtual double stored_bits() const = 0;
+    double stored_bits() const { return host_codec_->stored_bits(); }
+
+protected:
+    explicit FormatRun(std::unique_ptr<TensorCodec> host_codec) : host_codec_(std::move(host_codec)) {}
+
+private:
+    std::unique_ptr<TensorCodec> host_codec_; ///< the format on the CPU, for what is not the device's business
 };
 
-/// Whether the format has kernels for a matrix with this importance (null: none).
-bool has_kernels(const FormatSpec& spec, const float* importance);
-
-/// Binds a format, effective for `shape`, to a tensor. `scratch` must outlive the run. Throws Error for a format that
-/// has no kernels.
-std::unique_ptr<FormatRun> make_run(const FormatSpec& spec, const TensorShape& shape, Scratch& scratch);
+/// Binds a format, effective for the context's shape, to a tensor. Throws Error for one that needs importance and has
+/// none.
+std::unique_ptr<FormatRun> make_run(const FormatSpec& spec, const RunContext& context);
 
 } // namespace qs::cuda

@@ -2,19 +2,31 @@
 
 #include "gpu/families.h"
 #include "gpu/kernels.cuh"
+#include "gpu/packed.cuh"
 
 namespace qs::cuda {
 
-/// The rows are multiples of the block, so that there is never another scope than the block of 32.
 template <class Codec>
-std::unique_ptr<FormatRun> make_codec_run(const Codec& codec, RunContext context) {
-    return std::make_unique<BlockRun<Codec>>(codec, std::move(context.host_codec), ggml_block);
+std::unique_ptr<FormatRun> make_codec_run(const Codec& codec, std::unique_ptr<TensorCodec> host_codec,
+                                          const RunContext& context) {
+    return run_by_scope(on_device(codec), std::move(host_codec), context);
 }
 
-template std::unique_ptr<FormatRun> make_codec_run(const Q4_0Codec&, RunContext);
-template std::unique_ptr<FormatRun> make_codec_run(const Q4_1Codec&, RunContext);
-template std::unique_ptr<FormatRun> make_codec_run(const Q5_0Codec&, RunContext);
-template std::unique_ptr<FormatRun> make_codec_run(const Q5_1Codec&, RunContext);
-template std::unique_ptr<FormatRun> make_codec_run(const Q8_0Codec&, RunContext);
+template <class Codec>
+std::unique_ptr<FormatRun> make_packed_run(std::unique_ptr<TensorCodec> host_codec, Importance use,
+                                           const RunContext& context) {
+    return std::make_unique<PackedRun<Codec>>(std::move(host_codec), use, context);
+}
+
+template std::unique_ptr<FormatRun> make_codec_run(const Q4_0Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const Q4_1Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const Q5_0Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const Q5_1Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const Q8_0Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_packed_run<Q4_0>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
+template std::unique_ptr<FormatRun> make_packed_run<Q4_1>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
+template std::unique_ptr<FormatRun> make_packed_run<Q5_0>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
+template std::unique_ptr<FormatRun> make_packed_run<Q5_1>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
+template std::unique_ptr<FormatRun> make_packed_run<Q8_0>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
 
 } // namespace qs::cuda

@@ -6,12 +6,13 @@
 namespace qs::cuda {
 
 template <class Codec>
-std::unique_ptr<FormatRun> make_codec_run(const Codec& codec, RunContext context) {
-    return run_by_scope(codec, context.shape, std::move(context.host_codec), context.scratch);
+std::unique_ptr<FormatRun> make_codec_run(const Codec& codec, std::unique_ptr<TensorCodec> host_codec,
+                                          const RunContext& context) {
+    return run_by_scope(on_device(codec), std::move(host_codec), context);
 }
 
-template std::unique_ptr<FormatRun> make_codec_run(const SymmetricIntCodec&, RunContext);
-template std::unique_ptr<FormatRun> make_codec_run(const AffineIntCodec&, RunContext);
-template std::unique_ptr<FormatRun> make_codec_run(const LlmInt8Codec&, RunContext);
+template std::unique_ptr<FormatRun> make_codec_run(const SymmetricIntCodec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const AffineIntCodec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const LlmInt8Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
 
 } // namespace qs::cuda

@@ -9,26 +9,27 @@
 #include <vector>
 
 #include "core/formats/block_codec.h"
-#include "gpu/format_run.h"
+#include "core/formats/scoped_codec.h"
+#include "gpu/fused.cuh"
 #include "gpu/launch.cuh"
-#include "gpu/reductions.cuh"
 #include "gpu/scopes.cuh"
 #include "gpu/sinks.cuh"
 
-/// The kernels every format runs through, and the FormatRuns that launch them. The codec (core/formats) does the
-/// arithmetic; here is only who looks at which weights.
+/// The kernels of the block codecs, and the FormatRuns that launch them. The codec (core/formats) does the arithmetic;
+/// here is only who looks at which weights. Where speed matters and the codec is among those of fused.cuh, its kernels
+/// are used instead.
 namespace qs::cuda {
 
 /// Formats whose scale belongs to a short run of weights: a team of lanes takes a block, finds its extent, fits the
 /// scale and makes the codes, so that the weights come from memory once. `width` lanes (a power of two up to 32) of
 /// four weights each; blocks of up to 4·width weights keep them in registers and merge in the order of the weights,
-/// longer ones are read again from the cache and merge in another order, which only minima and maxima survive.
-template <NativeType type, class Codec, class Sink>
+/// longer ones are read again from the cache and merge in another order, which only minima and maxima survive. The
+/// scales go to `scales`, one a block, unless it is null.
+template <class Codec>
 __global__ void __launch_bounds__(block_threads)
-    block_kernel(Piece piece, Codec codec, unsigned block, unsigned width, Sink sink) {
-    unsigned* const shared = dynamic_shared();
+    block_kernel(Piece piece, Codec codec, unsigned block, unsigned width, Sink sink, typename Codec::Scale* scales) {
     const Unit unit = unit_of(piece, blockIdx.x);
-    typename Sink::Block out(sink, piece, unit, shared);
+    SinkBlock out(sink, unit);
 
     const unsigned lane = threadIdx.x % width, team = threadIdx.x / width, teams = block_threads / width;
     const unsigned first_lane = threadIdx.x % warp_threads - lane;
@@ -40,18 +41,19 @@ __global__ void __launch_bounds__(block_threads)
         typename Codec::Extent extent;
         for (unsigned at = start + lane * 4; at < end; at += width * 4) {
             const unsigned present = end - at < 4 ? end - at : 4;
-            quad = load_quad<type>(piece.data, unit.offset + at, present);
+            quad = load_quad(piece, unit.offset + at, present);
 #pragma unroll
             for (unsigned i = 0; i < 4; ++i)
                 if (i < present)
                     codec.extend(extent, quad.w[i]);
         }
-        extent = shuffle_first(mask, team_reduce(mask, extent, width), width);
-        const auto scale = codec.fit(extent);
+        const auto scale = codec.fit(team_merge(mask, extent, width));
+        if (scales != nullptr && lane == 0)
+            scales[(unit.offset + start) / block] = scale;
         for (unsigned at = start + lane * 4; at < end; at += width * 4) {
             const unsigned present = end - at < 4 ? end - at : 4;
             if (!held)
-                quad = load_quad<type>(piece.data, unit.offset + at, present);
+                quad = load_quad(piece, unit.offset + at, present);
 #pragma unroll
             for (unsigned i = 0; i < 4; ++i)
                 if (i < present) {
@@ -63,156 +65,201 @@ __global__ void __launch_bounds__(block_threads)
     out.finish();
 }
 
-/// Formats whose scales were fitted before: `scales[map.scope_of(weight)]`.
-template <NativeType type, class Codec, class Sink>
+/// Formats whose scales were fitted before: `scales[map.scope_of(weight)]`; without scales where that is null.
+template <class Codec>
 __global__ void __launch_bounds__(block_threads)
     lookup_kernel(Piece piece, Codec codec, ScopeMap map, const typename Codec::Scale* scales, Sink sink) {
-    unsigned* const shared = dynamic_shared();
     const Unit unit = unit_of(piece, blockIdx.x);
-    typename Sink::Block out(sink, piece, unit, shared);
+    SinkBlock out(sink, unit);
     const ScopeWalk walk(map, piece.begin + unit.offset);
-    for_each_weight<type>(piece, unit, [&](unsigned position, float w) {
-        const auto scale = scales[walk.scope_of(position)];
+    for_each_weight(piece, unit, [&](unsigned position, float w) {
+        const auto scale = scales == nullptr ? typename Codec::Scale{} : scales[walk.scope_of(position)];
         const auto code = codec.encode(w, scale);
         out.add(position, w, code, codec.decode(code, scale));
     });
     out.finish();
 }
 
-/// Formats without scales.
-template <NativeType type, class Codec, class Sink>
-__global__ void __launch_bounds__(block_threads) element_kernel(Piece piece, Codec codec, Sink sink) {
-    unsigned* const shared = dynamic_shared();
-    const Unit unit = unit_of(piece, blockIdx.x);
-    typename Sink::Block out(sink, piece, unit, shared);
-    const typename Codec::Scale scale{};
-    for_each_weight<type>(piece, unit, [&](unsigned position, float w) {
-        const auto code = codec.encode(w, scale);
-        out.add(position, w, code, codec.decode(code, scale));
-    });
-    out.finish();
+/// Codes, each of `Code`, and scales back to weights; `first` is the first weight's place in the map.
+template <class Code, class Codec>
+__global__ void __launch_bounds__(block_threads)
+    decode_codes_kernel(const Code* codes, std::uint64_t first, std::uint64_t count, Codec codec, ScopeMap map,
+                        const typename Codec::Scale* scales, float* out) {
+    constexpr unsigned each = 4;
+    const std::uint64_t begin = (std::uint64_t{blockIdx.x} * block_threads + threadIdx.x) * each;
+    for (std::uint64_t at = begin; at < begin + each && at < count; ++at) {
+        const auto scale = scales == nullptr ? typename Codec::Scale{} : scales[map.scope_of(first + at)];
+        out[at] = codec.decode(static_cast<std::uint32_t>(codes[at]), scale);
+    }
 }
 
-/// A run whose three ways of looking at the codes go through one template, Derived::launch(piece, sink, stream).
-template <class Derived>
+/// What the runs of block codecs have in common: codes of one, two or four bytes, and scales that lie beside them.
+template <class Codec>
 class CodecRun : public FormatRun {
 public:
-    explicit CodecRun(std::unique_ptr<TensorCodec> codec) : host_codec_(std::move(codec)) {}
+    using Scale = typename Codec::Scale;
 
-    void evaluate(const Piece& piece, const ErrorTarget& target, cudaStream_t stream) const override {
-        launch(piece, ErrorSink{target, static_cast<unsigned>(code_count())}, stream);
+    CodecRun(const Codec& codec, std::unique_ptr<TensorCodec> host_codec, const ScopeMap& map, cudaStream_t stream)
+        : FormatRun(std::move(host_codec)), codec_(codec), map_(map), stream_(stream) {}
+
+    std::size_t encoded_bytes(std::uint64_t count) const override {
+        return codes_offset(count) + count * code_bytes();
     }
-    void histogram(const Piece& piece, const BinCounts& bins, cudaStream_t stream) const override {
-        launch(piece, HistogramSink{bins}, stream);
+
+    void encode(const Piece& piece, std::byte* out) const override {
+        Sink sink;
+        std::byte* codes = out + codes_offset(piece.count);
+        if (code_bytes() == 1)
+            sink.codes8 = reinterpret_cast<std::uint8_t*>(codes);
+        else if (code_bytes() == 2)
+            sink.codes16 = reinterpret_cast<std::uint16_t*>(codes);
+        else
+            sink.codes32 = reinterpret_cast<std::uint32_t*>(codes);
+        enqueue(piece, sink, reinterpret_cast<Scale*>(out));
     }
-    void quantize(const Piece& piece, std::uint16_t* codes, float* decoded, cudaStream_t stream) const override {
-        launch(piece, StoreSink{codes, decoded}, stream);
+
+    void decode(const std::byte* encoded, const Piece& piece, float* out) const override {
+        const std::byte* codes = encoded + codes_offset(piece.count);
+        if (code_bytes() == 1)
+            decode_codes(reinterpret_cast<const std::uint8_t*>(codes), encoded, piece, out);
+        else if (code_bytes() == 2)
+            decode_codes(reinterpret_cast<const std::uint16_t*>(codes), encoded, piece, out);
+        else
+            decode_codes(reinterpret_cast<const std::uint32_t*>(codes), encoded, piece, out);
     }
-    std::size_t code_count() const override { return host_codec_->code_count(); }
-    double stored_bits() const override { return host_codec_->stored_bits(); }
+
+    void run(const Piece& piece, const Sink& sink) const override { enqueue(piece, sink, nullptr); }
 
 protected:
-    TensorCodec& host_codec() const { return *host_codec_; }
+    /// Runs the codec; where it fits scales as it goes they are also written to `scales`, unless it is null.
+    virtual void enqueue(const Piece& piece, const Sink& sink, Scale* scales) const = 0;
+    /// Scales that were fitted before; null: they are written with the codes.
+    virtual const Scale* fitted() const { return nullptr; }
+    virtual bool has_scales() const { return true; }
 
-private:
-    template <class Sink>
-    void launch(const Piece& piece, const Sink& sink, cudaStream_t stream) const {
-        with_native_type(piece.type, [&](auto type) {
-            static_cast<const Derived*>(this)->template launch<type()>(piece, sink, stream);
-        });
+    FusedFormat as_fused(unsigned lanes) const {
+        FusedFormat format = fused_format(codec_);
+        format.lanes = lanes;
+        format.map = map_;
+        format.scales = fitted();
+        return format;
     }
 
-    std::unique_ptr<TensorCodec> host_codec_;
+    const Codec& codec() const { return codec_; }
+    void set_codec(const Codec& codec) { codec_ = codec; }
+    const ScopeMap& map() const { return map_; }
+    cudaStream_t stream() const { return stream_; }
+
+private:
+    std::size_t code_bytes() const { return code_count() == 0 ? 4 : code_count() <= 256 ? 1 : 2; }
+
+    /// Scales that are written with the codes take whole 16 bytes before them.
+    std::size_t codes_offset(std::uint64_t count) const {
+        if (!has_scales() || fitted() != nullptr)
+            return 0;
+        const std::uint64_t scales = (count + map_.group - 1) / map_.group;
+        return (scales * sizeof(Scale) + 15) / 16 * 16;
+    }
+
+    template <class Code>
+    void decode_codes(const Code* codes, const std::byte* encoded, const Piece& piece, float* out) const {
+        constexpr std::uint64_t each = 4;
+        const bool beside = has_scales() && fitted() == nullptr;
+        const Scale* scales = beside ? reinterpret_cast<const Scale*>(encoded) : fitted();
+        launch({threads_for((piece.count + each - 1) / each), stream_}, decode_codes_kernel<Code, Codec>, codes,
+               beside ? 0 : piece.begin, piece.count, codec_, map_, scales, out);
+    }
+
+    Codec codec_;
+    ScopeMap map_;
+    cudaStream_t stream_;
 };
 
+/// A format without scales.
 template <class Codec>
-class ElementRun final : public CodecRun<ElementRun<Codec>> {
+class ElementRun final : public CodecRun<Codec> {
 public:
-    ElementRun(const Codec& codec, std::unique_ptr<TensorCodec> host_codec)
-        : CodecRun<ElementRun>(std::move(host_codec)), codec_(codec) {}
+    using CodecRun<Codec>::CodecRun;
 
-    bool needs_scan() const override { return false; }
-    void scan(const Piece&, cudaStream_t) override {}
-    void finish_scan(cudaStream_t) override {}
+    std::optional<FusedFormat> fused() const override { return this->as_fused(0); }
 
-    template <NativeType type, class Sink>
-    void launch(const Piece& piece, const Sink& sink, cudaStream_t stream) const {
-        cuda::launch({blocks_for(piece), stream, sink.shared_bytes()}, element_kernel<type, Codec, Sink>, piece, codec_, sink);
+protected:
+    bool has_scales() const override { return false; }
+    void enqueue(const Piece& piece, const Sink& sink, typename Codec::Scale*) const override {
+        launch({blocks_for(piece), this->stream(), shared_words(sink) * 4}, lookup_kernel<Codec>, piece, this->codec(),
+               this->map(), nullptr, sink);
     }
-
-private:
-    Codec codec_;
 };
 
+/// A format whose blocks are short.
 template <class Codec>
-class BlockRun final : public CodecRun<BlockRun<Codec>> {
+class BlockRun : public CodecRun<Codec> {
 public:
-    BlockRun(const Codec& codec, std::unique_ptr<TensorCodec> host_codec, unsigned block)
-        : CodecRun<BlockRun>(std::move(host_codec)), codec_(codec), block_(block) {}
+    using CodecRun<Codec>::CodecRun;
 
-    bool needs_scan() const override { return false; }
-    void scan(const Piece&, cudaStream_t) override {}
-    void finish_scan(cudaStream_t) override {}
+    std::optional<FusedFormat> fused() const override {
+        const unsigned lanes = block() / 8;
+        const bool fits = block() % 8 == 0 && lanes <= warp_threads && (lanes & (lanes - 1)) == 0;
+        return fits ? std::optional(this->as_fused(lanes)) : std::nullopt;
+    }
 
-    template <NativeType type, class Sink>
-    void launch(const Piece& piece, const Sink& sink, cudaStream_t stream) const {
-        const unsigned width = block_ / 4 < warp_threads ? block_ / 4 : warp_threads;
-        cuda::launch({blocks_for(piece), stream, sink.shared_bytes()}, block_kernel<type, Codec, Sink>, piece, codec_,
-                     block_, width, sink);
+protected:
+    void enqueue(const Piece& piece, const Sink& sink, typename Codec::Scale* scales) const override {
+        const unsigned width = std::min(block() / 4, warp_threads);
+        launch({blocks_for(piece), this->stream(), shared_words(sink) * 4}, block_kernel<Codec>, piece, this->codec(),
+               block(), width, sink, scales);
     }
 
 private:
-    Codec codec_;
-    unsigned block_;
+    unsigned block() const { return static_cast<unsigned>(this->map().group); }
 };
 
 /// Scales of wide or odd scopes, through a scan. `adjust`, if any, has the last word on the fitted scales.
 template <class Codec>
-class ScopedRun final : public CodecRun<ScopedRun<Codec>> {
+class ScopedRun : public CodecRun<Codec> {
 public:
     using Scale = typename Codec::Scale;
     using Adjust = std::function<void(std::span<Scale>)>;
 
-    ScopedRun(const Codec& codec, std::unique_ptr<TensorCodec> host_codec, const ScopeMap& map, Scratch& scratch,
-              Adjust adjust = {})
-        : CodecRun<ScopedRun>(std::move(host_codec)), codec_(codec), map_(map), adjust_(std::move(adjust)),
-          extents_(scratch.take().template reserve_for<typename Codec::Extent>(map_.runs())),
-          scales_(scratch.take().template reserve_for<Scale>(map_.scopes.scopes())) {}
+    ScopedRun(const Codec& codec, std::unique_ptr<TensorCodec> host_codec, const ScopeMap& map,
+              const RunContext& context, Adjust adjust = {})
+        : CodecRun<Codec>(codec, std::move(host_codec), map, context.stream), runs_(map), adjust_(std::move(adjust)),
+          extents_(context.scratch.take_for<typename Codec::Extent>(runs_.runs())),
+          scales_(context.scratch.take_for<Scale>(map.scopes())) {}
 
     bool needs_scan() const override { return true; }
 
-    void scan(const Piece& piece, cudaStream_t stream) override {
-        const std::uint64_t first = map_.run_of(piece.begin);
-        const std::uint64_t count = map_.run_of(piece.begin + piece.count - 1) - first + 1;
-        with_native_type(piece.type, [&](auto type) {
-            cuda::launch({warps_for(count), stream}, scan_kernel<type(), Codec>, piece, map_, codec_, first, count,
-                         extents_);
-        });
-    }
+    void scan(const Piece& piece) override { scan_extents(piece, runs_, this->codec(), extents_, this->stream()); }
 
-    void finish_scan(cudaStream_t stream) override {
-        const std::uint64_t scopes = map_.scopes.scopes();
-        cuda::launch({warps_for(scopes), stream}, fit_kernel<Codec>, map_, codec_, extents_, scales_);
+    void finish_scan() override {
+        const std::uint64_t scopes = this->map().scopes();
+        launch({warps_for(scopes), this->stream()}, fit_kernel<Codec>, runs_, this->codec(), extents_, scales_);
         if (!adjust_)
             return;
         std::vector<Scale> scales(scopes);
         const std::size_t bytes = scopes * sizeof(Scale);
-        QS_CUDA_CHECK(cudaMemcpyAsync(scales.data(), scales_, bytes, cudaMemcpyDeviceToHost, stream));
-        QS_CUDA_CHECK(cudaStreamSynchronize(stream));
+        QS_CUDA_CHECK(cudaMemcpyAsync(scales.data(), scales_, bytes, cudaMemcpyDeviceToHost, this->stream()));
+        QS_CUDA_CHECK(cudaStreamSynchronize(this->stream()));
         adjust_(scales);
-        QS_CUDA_CHECK(cudaMemcpyAsync(scales_, scales.data(), bytes, cudaMemcpyHostToDevice, stream));
-        QS_CUDA_CHECK(cudaStreamSynchronize(stream));
+        QS_CUDA_CHECK(cudaMemcpyAsync(scales_, scales.data(), bytes, cudaMemcpyHostToDevice, this->stream()));
+        QS_CUDA_CHECK(cudaStreamSynchronize(this->stream()));
     }
 
-    template <NativeType type, class Sink>
-    void launch(const Piece& piece, const Sink& sink, cudaStream_t stream) const {
-        cuda::launch({blocks_for(piece), stream, sink.shared_bytes()}, lookup_kernel<type, Codec, Sink>, piece, codec_,
-                     map_.scopes, scales_, sink);
+    /// Eight neighbouring weights must have one scale.
+    std::optional<FusedFormat> fused() const override {
+        const ScopeMap& map = this->map();
+        return map.row % 8 == 0 && map.group % 8 == 0 ? std::optional(this->as_fused(0)) : std::nullopt;
+    }
+
+protected:
+    const Scale* fitted() const override { return scales_; }
+    void enqueue(const Piece& piece, const Sink& sink, Scale*) const override {
+        launch({blocks_for(piece), this->stream(), shared_words(sink) * 4}, lookup_kernel<Codec>, piece, this->codec(),
+               this->map(), scales_, sink);
     }
 
 private:
-    Codec codec_;
-    RunMap map_;
+    RunMap runs_;
     Adjust adjust_;
     typename Codec::Extent* extents_;
     Scale* scales_;
@@ -232,7 +279,7 @@ inline ScopeMap map_of(const Scope& scope, const TensorShape& shape) {
     case Scope::Kind::element:
         break;
     }
-    return {count, count, 1};
+    return {count, count, count};
 }
 
 /// Whether the scopes are blocks that one team of lanes can take: short, not cut by the ends of rows, and a whole
@@ -244,12 +291,15 @@ inline bool are_blocks(const ScopeMap& map) {
 
 /// The run of a codec in the way that suits its scope.
 template <class Codec>
-std::unique_ptr<FormatRun> run_by_scope(const Codec& codec, const TensorShape& shape,
-                                        std::unique_ptr<TensorCodec> host_codec, Scratch& scratch) {
-    const ScopeMap map = map_of(codec.scope(), shape);
-    if (are_blocks(map))
-        return std::make_unique<BlockRun<Codec>>(codec, std::move(host_codec), static_cast<unsigned>(map.group));
-    return std::make_unique<ScopedRun<Codec>>(codec, std::move(host_codec), map, scratch);
+std::unique_ptr<FormatRun> run_by_scope(const Codec& codec, std::unique_ptr<TensorCodec> host_codec,
+                                        const RunContext& context) {
+    const ScopeMap map = map_of(codec.scope(), context.shape);
+    if constexpr (std::is_base_of_v<ElementCodec, Codec>)
+        return std::make_unique<ElementRun<Codec>>(codec, std::move(host_codec), map, context.stream);
+    else if (are_blocks(map))
+        return std::make_unique<BlockRun<Codec>>(codec, std::move(host_codec), map, context.stream);
+    else
+        return std::make_unique<ScopedRun<Codec>>(codec, std::move(host_codec), map, context);
 }
 
 } // namespace qs::cuda

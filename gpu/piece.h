@@ -19,8 +19,8 @@ struct Piece {
 /// order of units, whatever the device and however the tensor was cut into pieces.
 inline constexpr std::uint64_t unit_weights = 16384;
 
-/// Weights copied to the device at a time, a multiple of unit_weights: as float64 16 MiB.
-inline constexpr std::uint64_t piece_weights = std::uint64_t{1} << 21;
+/// Weights copied to the device at a time where memory is not short, a multiple of unit_weights: as float64 16 MiB.
+inline constexpr std::uint64_t usual_piece_weights = std::uint64_t{1} << 21;
 
 inline constexpr std::uint64_t units_in(std::uint64_t weights) {
     return (weights + unit_weights - 1) / unit_weights;

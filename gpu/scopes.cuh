@@ -2,34 +2,13 @@
 
 #include <cstdint>
 
+#include "gpu/fused.h"
+#include "gpu/launch.cuh"
 #include "gpu/reductions.cuh"
 
 /// Scales whose scope is not a small block: a row, a group that does not divide the row, the whole tensor. A first pass
 /// takes the extents of the scopes, then the scales are fitted, then codes are made by looking the scale up.
 namespace qs::cuda {
-
-/// How a tensor is divided into scopes: every run of `row` weights into groups of `group`, the last one possibly
-/// shorter. A scope of a whole row has group = row; of the tensor, both are its count; flat blocks have row = count.
-struct ScopeMap {
-    std::uint64_t count = 0;
-    std::uint64_t row = 1;
-    std::uint64_t group = 1;
-
-    QS_HD std::uint64_t groups_per_row() const { return (row + group - 1) / group; }
-    QS_HD std::uint64_t scopes() const { return (count + row - 1) / row * groups_per_row(); }
-    QS_HD std::uint64_t begin_of(std::uint64_t scope) const {
-        return scope / groups_per_row() * row + scope % groups_per_row() * group;
-    }
-    QS_HD std::uint64_t end_of(std::uint64_t scope) const {
-        const std::uint64_t row_end = (scope / groups_per_row() + 1) * row;
-        const std::uint64_t end = begin_of(scope) + group;
-        const std::uint64_t inside = end < row_end ? end : row_end;
-        return inside < count ? inside : count;
-    }
-    QS_HD std::uint64_t scope_of(std::uint64_t weight) const {
-        return weight / row * groups_per_row() + weight % row / group;
-    }
-};
 
 /// The quotient; 64-bit division, which the device does in software, only where it is needed.
 __device__ inline std::uint64_t divide(std::uint64_t a, std::uint64_t b) {
@@ -79,7 +58,7 @@ struct RunMap {
 
 /// Extents of the part of each run that lies in the piece. Pieces come in order, so a run that the piece before began
 /// is continued. The order inside a run is not kept: extents are minima, maxima and counts.
-template <NativeType type, class Codec>
+template <class Codec>
 __global__ void __launch_bounds__(block_threads)
     scan_kernel(Piece piece, RunMap map, Codec codec, std::uint64_t first_run, std::uint64_t run_count,
                 typename Codec::Extent* of_runs) {
@@ -100,7 +79,7 @@ __global__ void __launch_bounds__(block_threads)
     typename Codec::Extent extent;
     const unsigned lane = threadIdx.x % warp_threads;
     for (std::uint64_t at = begin + lane; at < end; at += warp_threads)
-        codec.extend(extent, load_one<type>(piece.data, at - piece.begin));
+        codec.extend(extent, load_one(piece, at - piece.begin));
     extent = team_reduce(0xffffffffU, extent, warp_threads);
     if (lane != 0)
         return;
@@ -111,6 +90,15 @@ __global__ void __launch_bounds__(block_threads)
         whole.merge(extent);
         of_runs[run] = whole;
     }
+}
+
+/// Enqueues the look at the extents of a piece.
+template <class Codec>
+void scan_extents(const Piece& piece, const RunMap& map, const Codec& codec, typename Codec::Extent* of_runs,
+                  cudaStream_t stream) {
+    const std::uint64_t first = map.run_of(piece.begin);
+    const std::uint64_t count = map.run_of(piece.begin + piece.count - 1) - first + 1;
+    launch({warps_for(count), stream}, scan_kernel<Codec>, piece, map, codec, first, count, of_runs);
 }
 
 /// One warp a scope: its extent, and the scale that the codec fits to it.

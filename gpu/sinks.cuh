@@ -7,8 +7,7 @@
 #include "gpu/format_run.h"
 #include "gpu/reductions.cuh"
 
-/// What is done with each weight w, its code and its reconstruction v. A sink is a kernel's argument; its Block is the
-/// part of it that one thread block works on: add() is called once a weight, finish() once by all threads.
+/// What is done with each weight w, its code and its reconstruction v.
 namespace qs::cuda {
 
 /// Sums of a thread over its weights, as ErrorSums.
@@ -25,13 +24,18 @@ struct ErrorAccumulator {
             return;
         }
         const double w = static_cast<double>(weight), v = static_cast<double>(reconstruction);
-        const double d = w - v, size = fabs(d);
+        const double d = w - v;
         ++count;
         // The squares of floats are exact in float64, so contraction changes nothing here.
         sum_w2 = __fma_rn(w, w, sum_w2);
         sum_v2 = __fma_rn(v, v, sum_v2);
         sum_d2 = __fma_rn(d, d, sum_d2);
         sum_d -= d;
+        keep_largest(position, d);
+    }
+
+    __device__ void keep_largest(unsigned position, double d) {
+        const double size = fabs(d);
         if (size > max_abs) {
             max_abs = size;
             max_position = position;
@@ -51,118 +55,112 @@ struct ErrorAccumulator {
             max_position = other.max_position;
         }
     }
+
+    __device__ void write(std::uint64_t unit, ErrorSums& result) const {
+        result.count = count;
+        result.nonfinite = nonfinite;
+        result.sum_w2 = sum_w2;
+        result.sum_v2 = sum_v2;
+        result.sum_d2 = sum_d2;
+        result.sum_d = sum_d;
+        result.max_abs = max_abs;
+        result.max_index = max_abs > 0 ? unit * unit_weights + max_position : 0;
+    }
 };
 
-/// Error sums of the unit, and code usage.
-struct ErrorSink {
-    ErrorTarget target;
-    unsigned codes; ///< distinct codes
+/// Up to this many codes are counted in shared memory, apart for each warp: weights crowd on few codes.
+inline constexpr unsigned shared_codes = 256;
 
-    /// Up to this many codes are counted in shared memory, apart for each warp: weights crowd on few codes.
-    static constexpr unsigned shared_codes = 256;
-    unsigned shared_bytes() const {
-        return target.usage != nullptr && codes <= shared_codes ? block_warps * codes * 4 : 0;
+/// Words of dynamic shared memory that UsageCounter takes.
+__host__ __device__ inline unsigned usage_words(const Count* usage, unsigned codes) {
+    return usage != nullptr && codes <= shared_codes ? block_warps * codes : 0;
+}
+
+/// Counts the codes of a thread block. All threads must make one and call finish().
+class UsageCounter {
+public:
+    /// `shared` has usage_words().
+    __device__ UsageCounter(Count* usage, unsigned codes, unsigned* shared)
+        : usage_(usage), codes_(codes), shared_(usage_words(usage, codes) > 0 ? shared : nullptr) {
+        if (shared_ != nullptr)
+            for (unsigned i = threadIdx.x; i < block_warps * codes_; i += blockDim.x)
+                shared_[i] = 0;
+        __syncthreads();
     }
 
-    class Block {
-    public:
-        __device__ Block(const ErrorSink& sink, const Piece&, const Unit& unit, unsigned* shared)
-            : target_(sink.target), codes_(sink.codes), unit_(unit.index),
-              shared_(sink.target.usage != nullptr && sink.codes <= shared_codes ? shared : nullptr) {
-            if (shared_ != nullptr)
-                for (unsigned i = threadIdx.x; i < block_warps * codes_; i += block_threads)
-                    shared_[i] = 0;
-            __syncthreads();
-        }
+    __device__ void add(unsigned code) const {
+        if (shared_ != nullptr)
+            atomicAdd(&shared_[threadIdx.x / warp_threads * codes_ + code], 1U);
+        else if (usage_ != nullptr)
+            atomicAdd(&usage_[code], Count{1});
+    }
 
-        __device__ void add(unsigned position, float w, unsigned code, float v) {
+    __device__ void finish() const {
+        __syncthreads();
+        if (shared_ != nullptr)
+            for (unsigned code = threadIdx.x; code < codes_; code += blockDim.x)
+                count(code);
+        __syncthreads();
+    }
+
+private:
+    __device__ void count(unsigned code) const {
+        unsigned total = 0;
+        for (unsigned warp = 0; warp < block_warps; ++warp)
+            total += shared_[warp * codes_ + code];
+        if (total != 0)
+            atomicAdd(&usage_[code], Count{total});
+    }
+
+    Count* usage_;
+    unsigned codes_;
+    unsigned* shared_;
+};
+
+/// Words of dynamic shared memory of a thread block with this sink.
+__host__ __device__ inline unsigned shared_words(const Sink& sink) {
+    return usage_words(sink.usage, sink.codes) + binning_words(sink.bins);
+}
+
+/// The part of a sink that one thread block works on: add() is called once a weight, finish() once by all threads.
+class SinkBlock {
+public:
+    __device__ SinkBlock(const Sink& sink, const Unit& unit)
+        : sink_(sink), unit_(unit), usage_(sink.usage, sink.codes, dynamic_shared()),
+          binning_(sink.bins, dynamic_shared() + usage_words(sink.usage, sink.codes)) {}
+
+    __device__ void add(unsigned position, float w, std::uint32_t code, float v) {
+        if (sink_.errors != nullptr)
             sums_.add(position, w, v);
-            if (shared_ != nullptr)
-                atomicAdd(&shared_[threadIdx.x / warp_threads * codes_ + code], 1U);
-            else if (target_.usage != nullptr)
-                atomicAdd(&target_.usage[code], Count{1});
-        }
+        usage_.add(code);
+        binning_.add(static_cast<double>(v));
+        const std::uint64_t at = unit_.offset + position;
+        if (sink_.codes16 != nullptr)
+            sink_.codes16[at] = static_cast<std::uint16_t>(code);
+        if (sink_.codes8 != nullptr)
+            sink_.codes8[at] = static_cast<std::uint8_t>(code);
+        if (sink_.codes32 != nullptr)
+            sink_.codes32[at] = code;
+        if (sink_.decoded != nullptr)
+            sink_.decoded[at] = v;
+    }
 
-        __device__ void finish() {
+    __device__ void finish() {
+        if (sink_.errors != nullptr) {
             const ErrorAccumulator sums = block_reduce(sums_);
             if (threadIdx.x == 0)
-                write(sums);
-            if (shared_ != nullptr)
-                for (unsigned code = threadIdx.x; code < codes_; code += block_threads)
-                    count(code);
+                sums.write(unit_.index, sink_.errors[unit_.index]);
         }
+        usage_.finish();
+        binning_.finish();
+    }
 
-    private:
-        __device__ void write(const ErrorAccumulator& sums) const {
-            ErrorSums& result = target_.units[unit_];
-            result.count = sums.count;
-            result.nonfinite = sums.nonfinite;
-            result.sum_w2 = sums.sum_w2;
-            result.sum_v2 = sums.sum_v2;
-            result.sum_d2 = sums.sum_d2;
-            result.sum_d = sums.sum_d;
-            result.max_abs = sums.max_abs;
-            result.max_index = sums.max_abs > 0 ? unit_ * unit_weights + sums.max_position : 0;
-        }
-
-        __device__ void count(unsigned code) const {
-            unsigned total = 0;
-            for (unsigned warp = 0; warp < block_warps; ++warp)
-                total += shared_[warp * codes_ + code];
-            if (total != 0)
-                atomicAdd(&target_.usage[code], Count{total});
-        }
-
-        ErrorTarget target_;
-        unsigned codes_;
-        std::uint64_t unit_;
-        unsigned* shared_;
-        ErrorAccumulator sums_;
-    };
-};
-
-/// Histogram of the reconstructions.
-struct HistogramSink {
-    BinCounts bins;
-
-    unsigned shared_bytes() const { return binning_bytes(bins.bins); }
-
-    class Block {
-    public:
-        __device__ Block(const HistogramSink& sink, const Piece&, const Unit&, unsigned* shared)
-            : binning_(sink.bins, shared) {}
-        __device__ void add(unsigned, float, unsigned, float v) const { binning_.add(static_cast<double>(v)); }
-        __device__ void finish() const { binning_.finish(); }
-
-    private:
-        Binning binning_;
-    };
-};
-
-/// Codes and reconstructions of the piece, each if wanted.
-struct StoreSink {
-    std::uint16_t* codes;
-    float* decoded;
-
-    unsigned shared_bytes() const { return 0; }
-
-    class Block {
-    public:
-        __device__ Block(const StoreSink& sink, const Piece&, const Unit& unit, unsigned*)
-            : codes_(sink.codes == nullptr ? nullptr : sink.codes + unit.offset),
-              decoded_(sink.decoded == nullptr ? nullptr : sink.decoded + unit.offset) {}
-        __device__ void add(unsigned position, float, unsigned code, float v) const {
-            if (codes_ != nullptr)
-                codes_[position] = static_cast<std::uint16_t>(code);
-            if (decoded_ != nullptr)
-                decoded_[position] = v;
-        }
-        __device__ void finish() const {}
-
-    private:
-        std::uint16_t* codes_;
-        float* decoded_;
-    };
+private:
+    const Sink& sink_;
+    Unit unit_;
+    UsageCounter usage_;
+    Binning binning_;
+    ErrorAccumulator sums_;
 };
 
 } // namespace qs::cuda

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -30,6 +31,11 @@ private:
 };
 
 } // namespace
+
+std::uint64_t MappedFile::next_id() {
+    static std::atomic<std::uint64_t> last{0};
+    return ++last;
+}
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
     std::error_code ignored;

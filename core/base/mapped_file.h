@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -19,6 +20,8 @@ public:
 
     std::span<const std::byte> bytes() const { return {data_, size_}; }
     const std::filesystem::path& path() const { return path_; }
+    /// Of this mapping: no other of the process ever has the same.
+    std::uint64_t id() const { return id_; }
 
     /// Tells the kernel that [offset, offset + length) has been used and need not stay mapped into this process
     /// (the page cache keeps it). Keeps the resident set small while a large file streams by.
@@ -30,6 +33,9 @@ private:
     const std::byte* data_ = nullptr;
     std::size_t size_ = 0;
     std::filesystem::path path_;
+    std::uint64_t id_ = next_id();
+
+    static std::uint64_t next_id();
 };
 
 } // namespace qs

@@ -1,7 +1,5 @@
 #include "core/formats/bitsandbytes.h"
 
-#include <numeric>
-
 #include "core/formats/codec_dispatch.h"
 #include "core/formats/scoped_codec.h"
 #include "core/formats/simd/codebook4.h"
@@ -101,12 +99,7 @@ public:
         });
     }
 
-    void finish_scan() override {
-        const std::vector<float>& absmax = blocks();
-        const double sum = std::accumulate(absmax.begin(), absmax.end(), 0.0);
-        offset_ = absmax.empty() ? 0.0F : static_cast<float>(sum / static_cast<double>(absmax.size()));
-        nested_ = quantize_nested(absmax, offset_);
-    }
+    void finish_scan() override { nested_ = quantize_nested(blocks()); }
 
     double stored_bits() const override {
         const auto blocks = static_cast<double>(this->scopes());
@@ -118,7 +111,7 @@ public:
         const auto all = this->encode_all(weights);
         return {stored_array("weight.u8", packed(all.codes)), stored_array("absmax.u8", nested_.codes),
                 stored_array("nested_absmax.f32", nested_.scales),
-                stored_array("offset.f32", std::vector<float>{offset_})};
+                stored_array("offset.f32", std::vector<float>{nested_.offset})};
     }
 
 protected:
@@ -138,7 +131,6 @@ private:
 
     std::once_flag sized_;
     std::vector<float> absmax_;
-    float offset_ = 0;
     NestedAbsmax nested_;
 };
 

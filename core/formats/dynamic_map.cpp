@@ -1,6 +1,7 @@
 #include "core/formats/dynamic_map.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/formats/bitsandbytes.h"
 
@@ -8,6 +9,7 @@ namespace qs {
 
 NestedAbsmax quantize_nested(std::span<const float> absmax, float offset) {
     NestedAbsmax nested;
+    nested.offset = offset;
     for (std::size_t begin = 0; begin < absmax.size(); begin += NestedAbsmax::block) {
         const auto block = absmax.subspan(begin, std::min(NestedAbsmax::block, absmax.size() - begin));
         AbsMax largest;
@@ -23,6 +25,12 @@ NestedAbsmax quantize_nested(std::span<const float> absmax, float offset) {
         }
     }
     return nested;
+}
+
+NestedAbsmax quantize_nested(std::span<const float> absmax) {
+    const double sum = std::accumulate(absmax.begin(), absmax.end(), 0.0);
+    return quantize_nested(absmax,
+                           absmax.empty() ? 0.0F : static_cast<float>(sum / static_cast<double>(absmax.size())));
 }
 
 } // namespace qs

@@ -75,7 +75,10 @@ struct NestedAbsmax {
     std::vector<std::uint8_t> codes;
     std::vector<float> scales;  ///< "nested_absmax", one a block
     std::vector<float> decoded; ///< map[code] · scale + offset
+    float offset = 0;
 };
 NestedAbsmax quantize_nested(std::span<const float> absmax, float offset);
+/// The same with their mean, summed in float64, as the offset.
+NestedAbsmax quantize_nested(std::span<const float> absmax);
 
 } // namespace qs

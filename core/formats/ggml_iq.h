@@ -76,6 +76,7 @@ QS_HD inline void put_zeros(std::uint8_t* bytes, std::uint32_t count) {
 /// - put_point, put_signs, put_scale, into zeros, and what reads them back: index, signs, scale
 template <class Codec, class Grid, std::uint32_t sub_>
 struct SignedGridCodec : AscendingCodes<2 * Grid::levels> {
+    using SearchGrid = Grid;
     static constexpr std::uint32_t block = super_block, sub = sub_, subs = block / sub;
     static constexpr bool weighs_row = false;
 
@@ -377,6 +378,7 @@ private:
 ///   scale
 template <class Codec, std::uint32_t sub_>
 struct TernaryGridCodec : AscendingCodes<6> {
+    using SearchGrid = Iq1Grid;
     static constexpr std::uint32_t block = super_block, sub = sub_, subs = block / sub;
     static constexpr bool weighs_row = false;
 

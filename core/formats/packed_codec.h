@@ -96,6 +96,11 @@ using BlockDecoder = void (*)(const std::uint8_t* in, std::size_t blocks, float*
 using WordEvaluator = std::size_t (*)(const std::uint16_t* words, std::uint64_t begin, std::size_t count,
                                       ErrorSums& sums, std::uint64_t* usage);
 
+/// Throws what is to be said of a format that requires importance and has none.
+[[noreturn]] inline void fail_without_importance() {
+    throw Error("this format", "needs an importance matrix", "give one, or choose another format");
+}
+
 /// The fast forms of a packed codec; `evaluate` is null where there is none.
 struct FastForms {
     BlockEncoder encode;
@@ -269,7 +274,7 @@ private:
     void encode_batch(const float* weights, std::uint64_t begin, std::size_t offset, std::size_t length,
                       std::uint8_t* out) const {
         if (lacks_importance_)
-            throw Error("this format", "needs an importance matrix", "give one, or choose another format");
+            fail_without_importance();
         float clean[batch];
         const float* from = weights + offset;
         if (!all_finite(from, length)) {

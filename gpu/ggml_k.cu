@@ -1,0 +1,20 @@
+#include "core/formats/ggml_k.h"
+
+#include "gpu/families.h"
+#include "gpu/packed.cuh"
+
+namespace qs::cuda {
+
+template <class Codec>
+std::unique_ptr<FormatRun> make_packed_run(std::unique_ptr<TensorCodec> host_codec, Importance use,
+                                           const RunContext& context) {
+    return std::make_unique<PackedRun<Codec>>(std::move(host_codec), use, context);
+}
+
+template std::unique_ptr<FormatRun> make_packed_run<Q2_K>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
+template std::unique_ptr<FormatRun> make_packed_run<Q3_K>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
+template std::unique_ptr<FormatRun> make_packed_run<Q4_K>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
+template std::unique_ptr<FormatRun> make_packed_run<Q5_K>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
+template std::unique_ptr<FormatRun> make_packed_run<Q6_K>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
+
+} // namespace qs::cuda
