@@ -7,9 +7,17 @@
 #include <string>
 #include <utility>
 
+#include "core/base/error.h"
+
 namespace qs::cuda {
 
-/// Throws Error telling which call failed and why.
+/// The GPU has no memory left for what a call asked for; nothing else is wrong.
+class OutOfMemory : public Error {
+public:
+    using Error::Error;
+};
+
+/// Throws Error, or OutOfMemory, telling which call failed and why.
 [[noreturn]] void fail(cudaError_t status, const char* call);
 
 } // namespace qs::cuda

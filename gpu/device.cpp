@@ -11,6 +11,7 @@
 #include "core/analysis/statistics.h"
 #include "core/device/bench.h"
 #include "core/device/tiles.h"
+#include "gpu/algebra.h"
 #include "gpu/cuda.h"
 #include "gpu/feed.h"
 #include "gpu/format_run.h"
@@ -376,6 +377,8 @@ public:
         return run([&](Workspace& work) { return quantize_matrix(work, weights, shape, spec, codes, decoded, job); });
     }
 
+    Algebra& algebra() override { return *algebra_; }
+
     double measure_read_gbps(int, JobControl& job) override {
         return run([&](Workspace& work) {
             constexpr std::size_t bytes = std::size_t{1} << 30;
@@ -447,6 +450,7 @@ private:
     DeviceInfo info_;
     std::mutex mutex_;
     std::unique_ptr<Workspace> work_;
+    std::unique_ptr<Algebra> algebra_ = make_cuda_algebra(ordinal_, cpu_->algebra());
 };
 
 } // namespace
