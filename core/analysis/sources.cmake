@@ -7,8 +7,10 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/report.cpp
   ${CMAKE_CURRENT_LIST_DIR}/report_json.cpp
   ${CMAKE_CURRENT_LIST_DIR}/statistics.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../device/algebra.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../device/bandwidth.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../device/bench.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../device/cpu_algebra.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../device/cpu_device.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../device/cpu_features.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../device/discovery.cpp)

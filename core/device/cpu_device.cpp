@@ -11,6 +11,7 @@
 #include "core/analysis/statistics.h"
 #include "core/device/bandwidth.h"
 #include "core/device/bench.h"
+#include "core/device/cpu_algebra.h"
 #include "core/device/cpu_features.h"
 #include "core/device/device.h"
 #include "core/device/tiles.h"
@@ -438,6 +439,8 @@ public:
         return codec.stored_bits();
     }
 
+    Algebra& algebra() override { return *algebra_; }
+
     double measure_read_gbps(int threads, JobControl& job) override { return qs::measure_read_gbps(threads, job); }
 
     BenchResult bench(std::span<const FormatSpec> specs, const std::string& operation, int threads,
@@ -499,6 +502,7 @@ private:
 
     int threads_;
     tbb::task_arena arena_;
+    std::unique_ptr<Algebra> algebra_ = make_cpu_algebra(arena_);
 };
 
 } // namespace

@@ -10,6 +10,7 @@
 #include "core/analysis/report.h"
 #include "core/base/job.h"
 #include "core/checkpoint/checkpoint.h"
+#include "core/device/algebra.h"
 
 namespace qs {
 
@@ -85,6 +86,9 @@ public:
     virtual double quantize(const float* weights, const TensorShape& shape, const FormatSpec& spec,
                             const float* importance, std::uint16_t* codes, float* decoded, JobControl& job) = 0;
 
+    /// Dense linear algebra, done here where that is possible.
+    virtual Algebra& algebra() = 0;
+
     /// Best read bandwidth of this device's memory in GB/s (10⁹ bytes), measured now with `threads` threads.
     virtual double measure_read_gbps(int threads, JobControl& job) = 0;
     /// Throughput of one operation, measured now on input larger than the caches (less only where a format is too slow
@@ -111,6 +115,6 @@ struct CudaModule {
     std::vector<DeviceInfo> (*list)();
     std::unique_ptr<Device> (*make)(int ordinal);
 };
-inline constexpr int cuda_module_abi = 4;
+inline constexpr int cuda_module_abi = 5;
 
 } // namespace qs

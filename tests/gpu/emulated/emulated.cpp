@@ -358,6 +358,14 @@ cudaError_t enqueue_kernel(dim3 grid, dim3 block, std::size_t bytes, Stream* str
     return cudaSuccess;
 }
 
+cudaError_t enqueue_host_function(Stream* stream, std::function<void()> function) {
+    LOCKED;
+    if (const cudaError_t status = state(); status != cudaSuccess)
+        return status;
+    stream_or_default(stream).add(std::move(function));
+    return cudaSuccess;
+}
+
 } // namespace emulated
 
 using namespace emulated;
@@ -512,6 +520,15 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
     if (to_pageable)
         queue.run_to(queue.enqueued);
     return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
+                              std::size_t width, std::size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
+    cudaError_t status = state();
+    for (std::size_t row = 0; row < height && status == cudaSuccess; ++row)
+        status = cudaMemcpyAsync(static_cast<char*>(to) + row * to_pitch,
+                                 static_cast<const char*>(from) + row * from_pitch, width, kind, stream);
+    return status;
 }
 
 cudaError_t cudaMemsetAsync(void* data, int value, std::size_t bytes, cudaStream_t stream) {

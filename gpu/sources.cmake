@@ -1,0 +1,28 @@
+# The sources of the CUDA module; the tests compile the same for an emulated GPU.
+set(QUANTOSCOPE_GPU_SOURCES
+  algebra.cpp
+  algebra_libraries.cpp
+  analysis.cpp
+  bench.cpp
+  bitsandbytes.cu
+  convert.cu
+  cuda.cpp
+  device.cpp
+  feed.cpp
+  floating.cu
+  format_run.cpp
+  fused.cpp
+  fused_bf16.cu
+  fused_f16.cu
+  fused_f32.cu
+  ggml_basic.cu
+  ggml_iq.cu
+  ggml_k.cu
+  ggml_nonlinear.cu
+  ggml_ternary.cu
+  integer.cu
+  measure.cu
+  microscaling.cu
+  module.cpp
+  residents.cpp
+  statistics.cu)
