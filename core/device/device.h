@@ -92,6 +92,10 @@ public:
     /// buffer, `encode+error` from bf16 weights to error sums; the last of several formats in one pass over each tile.
     virtual BenchResult bench(std::span<const FormatSpec> specs, const std::string& operation, int threads,
                               JobControl& job) = 0;
+
+    /// What this device did otherwise than asked for since it was made, a sentence without a full stop each: out of
+    /// memory, so that a tensor went through in smaller pieces. Results are the same; see Notes.
+    virtual std::vector<std::string> notes() const { return {}; }
 };
 
 /// The CPU, with at most `threads` threads (0: all).
@@ -111,6 +115,6 @@ struct CudaModule {
     std::vector<DeviceInfo> (*list)();
     std::unique_ptr<Device> (*make)(int ordinal);
 };
-inline constexpr int cuda_module_abi = 4;
+inline constexpr int cuda_module_abi = 5;
 
 } // namespace qs
