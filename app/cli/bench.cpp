@@ -83,7 +83,7 @@ std::vector<Measurement> measurements(const Options& options, const std::set<int
 }
 
 Bench run(const Options& options) {
-    const auto device = options.device.make();
+    const auto device = options.device.make_itself();
     Bench bench{device->info(), 0, {}};
     const std::set<int> counts = thread_counts(bench.device);
     const auto list = measurements(options, counts);

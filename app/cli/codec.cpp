@@ -80,6 +80,7 @@ struct Encoded {
     FormatResult result;
     Statistics statistics;
     std::uint64_t bytes = 0;
+    Json notes; ///< of the device
 };
 
 /// What became of the importance matrix: "used", "ignored" by a format that has no use for it, or nothing.
@@ -95,7 +96,8 @@ Encoded run(const Options& options) {
     constexpr std::uint64_t most = std::uint64_t{1} << 40;
     if (options.rows > most / options.columns)
         throw UsageError("--rows times --cols is more than 2^40 weights");
-    const auto device = options.device.make();
+    // What is looked at here is what this very device makes of the weights.
+    const auto device = options.device.make_itself();
     const TensorShape shape = options.shape();
     const auto input = open_floats(options.input, shape.count(),
                                    fmt::format("{} rows of {} float32 values", options.rows, options.columns));
@@ -104,12 +106,15 @@ Encoded run(const Options& options) {
 
     const std::span<const float> weights = floats_of(*input);
     const TensorView view{DType::f32, false, input->bytes().data(), shape, nullptr, importance};
-    RunningJob running;
-    running.job.set_total(input->bytes().size());
-    TensorReport report = device->analyze(view, std::span(&spec, 1), running.job);
-    if (!options.dump.empty())
-        dump(options, weights, effective_spec(spec, shape), importance, *device, running.job);
-    Encoded encoded{std::move(report.results.at(0)), report.statistics, 0};
+    TensorReport report;
+    {
+        RunningJob running;
+        running.job.set_total(input->bytes().size());
+        report = device->analyze(view, std::span(&spec, 1), running.job);
+        if (!options.dump.empty())
+            dump(options, weights, effective_spec(spec, shape), importance, *device, running.job);
+    }
+    Encoded encoded{std::move(report.results.at(0)), report.statistics, 0, tell_notes(*device)};
     encoded.bytes = static_cast<std::uint64_t>(std::ceil(encoded.result.stored_bits / 8));
     return encoded;
 }
@@ -123,6 +128,7 @@ Json document(const Options& options, const Encoded& encoded) {
               {"imatrix", imatrix.empty() ? Json() : Json(imatrix)}};
     json.update(result_json(encoded.result));
     json["statistics"] = statistics_json(encoded.statistics);
+    json["notes"] = encoded.notes;
     return json;
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/device/fallback.h"
 #include "core/formats/registry.h"
 
 namespace qs::cli {
@@ -60,14 +61,29 @@ bool is_device_name(const std::string& text) {
 
 } // namespace
 
+std::unique_ptr<Device> make_device_option(const std::string& option, const std::string& text, int threads) {
+    if (!is_device_name(text))
+        throw UsageError(option + ": '" + text + "' is not known; use auto, cpu, cuda or cuda:N");
+    return make_device(text, threads);
+}
+
+std::unique_ptr<Device> DeviceOptions::make_itself() const {
+    return make_device_option("--device", device, threads);
+}
+
 std::unique_ptr<Device> DeviceOptions::make() const {
-    if (!is_device_name(device))
-        throw UsageError("--device: '" + device + "' is not known; use auto, cpu, cuda or cuda:N");
-    return make_device(device, threads);
+    return with_cpu_fallback(make_itself(), threads);
 }
 
 std::string device_id(const Device& device) {
     return device.info().id;
+}
+
+Json tell_notes(const Device& device) {
+    const std::vector<std::string> notes = device.notes();
+    for (const std::string& note : notes)
+        std::fprintf(stderr, "note: %s\n", note.c_str());
+    return notes;
 }
 
 void print(const std::string& text) {

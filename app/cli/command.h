@@ -64,12 +64,21 @@ struct DeviceOptions {
 
     void add_device(CLI::App& command);
     void add_threads(CLI::App& command);
-    /// Throws UsageError where the text is no device, Error where the device cannot be used.
+    /// The device, with the CPU to go on should it fail. Throws UsageError where the text is no device, Error where the
+    /// device cannot be used.
     std::unique_ptr<Device> make() const;
+    /// The device and nothing in its place.
+    std::unique_ptr<Device> make_itself() const;
 };
+
+/// The device that `option` names; throws as DeviceOptions::make().
+std::unique_ptr<Device> make_device_option(const std::string& option, const std::string& text, int threads);
 
 /// "cpu" or "cuda:0".
 std::string device_id(const Device& device);
+
+/// Writes the notes of a device (Device::notes) to standard error, and gives them as JSON.
+Json tell_notes(const Device& device);
 
 /// Writes to standard output; throws Error when it cannot take it (a full disk).
 void print(const std::string& text);

@@ -28,6 +28,7 @@ struct TensorHistogram {
     Statistics statistics;
     std::vector<FormatSpec> specs; ///< none or one
     HistogramSet set;
+    Json notes; ///< of the device
 };
 
 std::size_t find_tensor(const Checkpoint& checkpoint, const std::string& name) {
@@ -77,12 +78,15 @@ TensorHistogram run(const Options& options) {
         imatrix = open_imatrix(options.imatrix);
         give_importance(*imatrix, *checkpoint, result, view);
     }
-    RunningJob running;
-    running.job.set_total(result.tensor.bytes);
-    const TensorReport report = device->analyze(view, {}, running.job);
-    result.statistics = report.statistics;
-    const auto [low, high] = range_of(report, result.tensor);
-    result.set = device->histogram(view, result.specs, low, high, options.bins, running.job);
+    {
+        RunningJob running;
+        running.job.set_total(result.tensor.bytes);
+        const TensorReport report = device->analyze(view, {}, running.job);
+        result.statistics = report.statistics;
+        const auto [low, high] = range_of(report, result.tensor);
+        result.set = device->histogram(view, result.specs, low, high, options.bins, running.job);
+    }
+    result.notes = tell_notes(*device);
     return result;
 }
 
@@ -107,6 +111,7 @@ Json document(const TensorHistogram& result) {
         json["edges"].push_back(json_number(weights.edge(i)));
     add_counts(json, weights);
     json["statistics"] = statistics_json(result.statistics);
+    json["notes"] = result.notes;
     json["reconstruction"] = Json();
     if (!result.specs.empty()) {
         const FormatSpec used = used_spec(result);

@@ -48,6 +48,8 @@ public:
         job_.reset();
     }
     bool busy() const { return job_ != nullptr; }
+    /// How far the computation is; null when there is none.
+    std::shared_ptr<const JobControl> job() const { return job_; }
 
     static Failure toFailure(const Error& error) {
         return {QString::fromStdString(error.where()), QString::fromStdString(error.reason()),

@@ -29,7 +29,8 @@
 #include "app/gui/Metric.h"
 #include "app/gui/models/CheckpointModel.h"
 #include "app/gui/panels/CheckpointPanel.h"
-#include "app/gui/panels/DeviceBox.h"
+#include "app/gui/panels/DeviceChooser.h"
+#include "app/gui/panels/DeviceComparison.h"
 #include "app/gui/panels/FailureBanner.h"
 #include "app/gui/panels/FormatsBar.h"
 #include "app/gui/panels/InspectorPanel.h"
@@ -40,6 +41,7 @@
 #include "app/gui/views/LayersView.h"
 #include "app/gui/views/MemoryView.h"
 #include "core/base/resources.h"
+#include "core/device/discovery.h"
 #include "core/formats/registry.h"
 
 namespace qs::gui {
@@ -83,7 +85,8 @@ QDialog* sheet(QWidget* parent, const QString& title, QWidget* content) {
 
 } // namespace
 
-MainWindow::MainWindow(QWidget* parent) : QMainWindow(parent), session_(new Session(this)) {
+MainWindow::MainWindow(QWidget* parent, DeviceSource devices)
+    : QMainWindow(parent), session_(new Session(this, std::move(devices))) {
     setObjectName("mainWindow");
     setWindowTitle("Quantoscope");
     setWindowIcon(applicationIcon());
@@ -103,7 +106,15 @@ MainWindow::MainWindow(QWidget* parent) : QMainWindow(parent), session_(new Sess
     connect(session_, &Session::checkpointChanged, this, &MainWindow::onCheckpoint);
     connect(session_, &Session::formatsChanged, this, &MainWindow::onFormats);
     connect(session_, &Session::progressChanged, this, &MainWindow::onProgress);
-    connect(session_, &Session::failed, banner_, &FailureBanner::showFailure);
+    connect(session_, &Session::failed, this, [this](const Failure& failure) {
+        banner_->showFailure(failure);
+        bannerIsOfDevice_ = false;
+    });
+    connect(session_, &Session::deviceChanged, this, &MainWindow::onDevice);
+    connect(session_, &Session::deviceNoted, this, [this](const Failure& note) {
+        banner_->showFailure(note);
+        bannerIsOfDevice_ = true;
+    });
     restore();
     onProgress();
 }
@@ -303,6 +314,11 @@ void MainWindow::makeAnalysisMenu() {
     menu->addActions({analyse_, cancel_});
     menu->addSeparator();
     menu->addActions({compare, next, previous});
+    menu->addSeparator();
+    compareDevices_ = action("compareDevices", {}, QKeySequence("Ctrl+Shift+K"), {});
+    connect(compareDevices_, &QAction::triggered, this, [this] { compareDevices(compareDevices_->data().toString()); });
+    menu->addAction(compareDevices_);
+    menu->setToolTipsVisible(true);
 }
 
 void MainWindow::makeHelpMenu() {
@@ -353,19 +369,21 @@ void MainWindow::makeToolBar() {
     runButton_->setDefaultAction(analyse_);
     runButton_->setMinimumWidth(runButton_->sizeHint().width() + 6);
 
-    deviceBox_ = new DeviceBox(session_, bar);
-    connect(deviceBox_, &DeviceBox::chosen, this, [](const QString& id) { QSettings().setValue("device", id); });
+    deviceChooser_ = new DeviceChooser(session_, bar);
+    connect(deviceChooser_, &DeviceChooser::chosen, this,
+            [](const QString& id) { QSettings().setValue("device", id); });
+    connect(deviceChooser_, &DeviceChooser::comparisonRequested, this, &MainWindow::compareDevices);
 
     bar->addWidget(open);
     bar->addSeparator();
     bar->addWidget(formatsBar_);
     bar->addSeparator();
     bar->addWidget(runButton_);
-    bar->addWidget(deviceBox_);
+    bar->addWidget(deviceChooser_);
     setTabOrder(open, formatsBar_->findChild<QWidget*>("formatsLeft"));
     setTabOrder(formatsBar_->findChild<QWidget*>("addFormat"), runButton_);
-    setTabOrder(runButton_, deviceBox_);
-    setTabOrder(deviceBox_, tree_->findChild<QWidget*>("search"));
+    setTabOrder(runButton_, deviceChooser_);
+    setTabOrder(deviceChooser_, tree_->findChild<QWidget*>("search"));
 }
 
 // --- opening and writing -------------------------------------------------------------------------------------------
@@ -476,7 +494,8 @@ void MainWindow::onCheckpoint() {
                    QStringLiteral(" – Quantoscope"));
     if (!demo)
         addRecent(opening_);
-    banner_->hide();
+    if (!bannerIsOfDevice_)
+        banner_->hide();
     pages_->setCurrentWidget(tabs_);
     session_->selectTensor(firstToShow(checkpoint, session_->coverage()));
     stoppedByUser_ = false;
@@ -496,12 +515,43 @@ void MainWindow::onProgress() {
         stoppedByUser_ = true;
     analyse_->setEnabled(!running && session_->checkpoint());
     cancel_->setEnabled(running);
+    onDevice();
     export_->setEnabled(session_->checkpoint() != nullptr);
     QAction* offered = running ? cancel_ : analyse_;
     if (runButton_->defaultAction() != offered) {
         runButton_->removeAction(runButton_->defaultAction());
         runButton_->setDefaultAction(offered);
     }
+}
+
+/// What the results can be compared with, or why with nothing.
+void MainWindow::onDevice() {
+    const auto& devices = session_->devices();
+    const DeviceInfo* other = counterpart(devices, session_->deviceId().toStdString());
+    const bool ready = session_->checkpoint() && session_->measured() && !session_->running();
+    QString text = "Compare with another device…", tip = "There is no other device";
+    if (other != nullptr) {
+        text = other->id == "cpu" ? QStringLiteral("Compare with the CPU…")
+                                  : QStringLiteral("Compare with %1…").arg(shortDeviceName(*other));
+        tip = ready ? "Analyse on this device too and show how far the results are apart"
+                    : "Possible once the analysis has ended";
+    } else if (const auto unusable = std::ranges::find(devices, false, &DeviceInfo::usable);
+               unusable != devices.end()) {
+        text = "Compare with a GPU…";
+        tip = "No GPU can be used: " + QString::fromStdString(unusable->reason);
+    }
+    compareDevices_->setText(text.replace('&', "&&"));
+    compareDevices_->setToolTip(tip + " (" + compareDevices_->shortcut().toString(QKeySequence::NativeText) + ')');
+    compareDevices_->setData(other != nullptr ? QString::fromStdString(other->id) : QString());
+    compareDevices_->setEnabled(other != nullptr && ready);
+    deviceChooser_->setComparable(ready);
+}
+
+void MainWindow::compareDevices(const QString& other) {
+    QDialog* dialog = sheet(this, "Compare devices", new DeviceComparison(session_, other));
+    dialog->setObjectName("deviceComparison");
+    dialog->resize(760, 380);
+    dialog->show();
 }
 
 void MainWindow::stepFormat(int step) {

@@ -15,7 +15,7 @@ class QToolButton;
 namespace qs::gui {
 
 class CheckpointPanel;
-class DeviceBox;
+class DeviceChooser;
 class FailureBanner;
 class FormatsBar;
 class InspectorPanel;
@@ -26,7 +26,7 @@ class View;
 class MainWindow : public QMainWindow {
     Q_OBJECT
 public:
-    explicit MainWindow(QWidget* parent = nullptr);
+    explicit MainWindow(QWidget* parent = nullptr, DeviceSource devices = {});
 
     Session* session() const { return session_; }
     /// Opens a checkpoint file or folder and analyses it at once.
@@ -63,6 +63,8 @@ private:
     void onCheckpoint();
     void onFormats();
     void onProgress();
+    void onDevice();
+    void compareDevices(const QString& other);
     void addRecent(const QString& path);
     void fillRecent(QMenu* menu);
     void restore();
@@ -78,11 +80,12 @@ private:
     QDockWidget* treeDock_ = nullptr;
     QDockWidget* inspectorDock_ = nullptr;
     FormatsBar* formatsBar_ = nullptr;
-    DeviceBox* deviceBox_ = nullptr;
+    DeviceChooser* deviceChooser_ = nullptr;
     QToolButton* runButton_ = nullptr;
     QAction* analyse_ = nullptr;
     QAction* cancel_ = nullptr;
     QAction* export_ = nullptr;
+    QAction* compareDevices_ = nullptr;
     QActionGroup* themes_ = nullptr;
     QMenu* recentMenu_ = nullptr;
     QByteArray designLayout_;
@@ -90,6 +93,7 @@ private:
     QString demo_;    ///< the folder of the demo model, once it was opened
     QStringList recent_;
     bool stoppedByUser_ = false;
+    bool bannerIsOfDevice_ = false; ///< so that opening a checkpoint does not take it away
 };
 
 } // namespace qs::gui

@@ -7,6 +7,8 @@
 #include <mutex>
 
 #include "app/gui/Background.h"
+#include "core/device/discovery.h"
+#include "core/device/fallback.h"
 
 namespace qs::gui {
 
@@ -16,6 +18,10 @@ using Report = std::shared_ptr<const TensorReport>;
 
 /// Batches reach the views at most this often.
 constexpr int batch_ms = 34;
+/// How often a device that seems to do nothing is asked for its notes.
+constexpr int listening_ms = 500;
+/// A pause after which the memory may be measured without being in the way.
+constexpr int idle_ms = 600;
 
 /// Tensors that have the same formats to be measured.
 struct Work {
@@ -93,24 +99,46 @@ Report restricted(const Report& report, const std::vector<FormatSpec>& specs) {
     return kept;
 }
 
-/// Throughput over the last seconds, so that it follows changes without trembling.
-class Rate {
-public:
-    void sample(double seconds, double bytes) {
-        samples_.push_back({seconds, bytes});
-        while (samples_.size() > 2 && samples_.front().first < seconds - 3)
-            samples_.pop_front();
-    }
-    double bytesPerSecond() const {
-        if (samples_.size() < 2)
-            return 0;
-        const double seconds = samples_.back().first - samples_.front().first;
-        return seconds > 0 ? (samples_.back().second - samples_.front().second) / seconds : 0;
-    }
-
-private:
-    std::deque<std::pair<double, double>> samples_;
+/// What making a device has come to.
+struct MadeDevice {
+    std::vector<DeviceInfo> devices;
+    std::string id;
+    std::shared_ptr<Device> device;
+    std::optional<Failure> problem; ///< with the device that was asked for
 };
+
+/// A device as messages name it: "H100 (cuda:0)", or its id where nothing else is known of it.
+QString nameOf(const DeviceInfo& info) {
+    return QString::fromStdString(info.name + " (" + info.id + ")");
+}
+
+QString nameOf(const std::vector<DeviceInfo>& devices, const std::string& id) {
+    const auto found = std::ranges::find(devices, id, &DeviceInfo::id);
+    return found == devices.end() ? QString::fromStdString(id) : nameOf(*found);
+}
+
+/// The device, else the default one, else the CPU; throws where there is not even that.
+MadeDevice makeDevice(const DeviceSource& source, const std::string& wanted) {
+    MadeDevice made;
+    made.devices = source.list();
+    const std::string usual = default_device(made.devices);
+    const std::string first = wanted == "auto" ? usual : wanted;
+    for (const std::string& id : {first, usual, std::string("cpu")}) {
+        try {
+            made.device = with_cpu_fallback(source.make(id));
+            made.id = id;
+            break;
+        } catch (const Error& error) {
+            if (id == "cpu")
+                throw;
+            if (!made.problem)
+                made.problem = Failure{nameOf(made.devices, id), QString::fromStdString(error.reason()), {}};
+        }
+    }
+    if (made.problem)
+        made.problem->remedy = nameOf(made.devices, made.id) + " does the work instead";
+    return made;
+}
 
 } // namespace
 
@@ -118,11 +146,14 @@ private:
 struct Session::Job {
     JobControl control;
     double total = 0;        ///< bytes
+    double weights = 0;      ///< in them
     bool all_counts = false; ///< see tensors_with_all_counts
     QElapsedTimer clock;
-    Rate rate;
+    RecentRate rate;
     std::mutex mutex;
     std::vector<Report> arrived; ///< guarded by mutex
+
+    double seconds() const { return 1e-9 * static_cast<double>(clock.nsecsElapsed()); }
 
     void run(const Checkpoint& checkpoint, const std::vector<Work>& works, Device& device) {
         // Reports are handed over and let go chunk by chunk, so that memory does not grow with the checkpoint.
@@ -142,42 +173,72 @@ struct Session::Job {
 };
 
 struct Session::Private {
-    explicit Private(Session* session) : opening(session), making(session), aggregating(session), ticks(session) {
+    explicit Private(Session* session, DeviceSource devices)
+        : source(std::move(devices)), opening(session), making(session), aggregating(session), reading(session),
+          ticks(session), idle(session), listening(session) {
         worker.setMaxThreadCount(2);
     }
 
+    DeviceSource source;
     Background opening;
     Background making; ///< of the device
     Background aggregating;
+    Background reading; ///< of the device's memory, to see how fast that is
     QTimer ticks;
+    QTimer idle;      ///< since the last run, before reading
+    QTimer listening; ///< to the device's notes
     QThreadPool worker;
     std::shared_ptr<Job> job;
-    std::vector<Report> reports; ///< by tensor; null where nothing was measured
+    std::vector<Report> reports;       ///< by tensor; null where nothing was measured
+    std::vector<bool> of_other_device; ///< by tensor: shown until it is measured anew
     bool any_report = false;
     bool stale = false;      ///< model_ lacks some of the reports
     QElapsedTimer since_sum; ///< since the last sum began
     qint64 sum_ms = 0;       ///< what the last one took
     bool analyse_when_made = false;
-    QString device_id = QStringLiteral("cpu");
+    QString device_id = QStringLiteral("cpu"); ///< in use
+    QString asked_id;                          ///< being made
+    std::string info_id;                       ///< of the device itself, which changes where the CPU takes over
+    std::vector<DeviceInfo> devices;
+    std::size_t notes_told = 0;
+    std::map<QString, double> read_gbps; ///< by device id; 0 where it cannot be measured
     Progress last;
 };
 
-Session::Session(QObject* parent) : QObject(parent), device_(make_cpu_device()), d_(std::make_unique<Private>(this)) {
+Session::Session(QObject* parent, DeviceSource devices)
+    : QObject(parent), device_(make_cpu_device()), d_(std::make_unique<Private>(this, std::move(devices))) {
+    d_->info_id = device_->info().id;
     d_->ticks.setInterval(batch_ms);
     connect(&d_->ticks, &QTimer::timeout, this, [this] {
         collect();
+        tellNotes();
         emit progressChanged();
+    });
+    // Views work on the device too, so that notes come at any time.
+    d_->listening.setInterval(listening_ms);
+    connect(&d_->listening, &QTimer::timeout, this, &Session::tellNotes);
+    d_->listening.start();
+    d_->idle.setInterval(idle_ms);
+    d_->idle.setSingleShot(true);
+    connect(&d_->idle, &QTimer::timeout, this, [this] {
+        if (!running() && !opening() && !d_->making.busy() && !d_->read_gbps.contains(d_->device_id))
+            measureRead();
     });
     connect(&d_->opening, &Background::failed, this, [this](const Failure& failure) {
         emit openingChanged();
         emit failed(failure);
     });
     connect(&d_->making, &Background::failed, this, [this](const Failure& failure) {
-        d_->device_id = QString::fromStdString(device_->info().id);
+        d_->asked_id.clear();
         emit deviceChanged();
         emit failed(failure);
         if (std::exchange(d_->analyse_when_made, false))
             analyse();
+    });
+    connect(&d_->reading, &Background::failed, this, [this](const Failure& failure) {
+        d_->read_gbps.try_emplace(d_->device_id, 0);
+        emit readMeasured();
+        emit failed(failure);
     });
     connect(&d_->aggregating, &Background::failed, this, &Session::failed);
 }
@@ -216,6 +277,7 @@ void Session::adopt(std::shared_ptr<const Checkpoint> checkpoint, Selection cove
     checkpoint_ = std::move(checkpoint);
     coverage_ = std::move(coverage);
     d_->reports.assign(checkpoint_->tensors.size(), nullptr);
+    d_->of_other_device.assign(checkpoint_->tensors.size(), false);
     d_->any_report = d_->stale = false;
     d_->last = {};
     model_ = {};
@@ -317,21 +379,98 @@ std::optional<FormatSpec> Session::selectedSpec() const {
 // --- the device ----------------------------------------------------------------------------------------------------
 
 void Session::setDevice(const QString& id) {
+    d_->asked_id = id;
+    d_->reading.cancel();
+    d_->making.start(
+        [source = d_->source, wanted = id.toStdString()](JobControl&) { return makeDevice(source, wanted); },
+        [this](MadeDevice made) {
+            d_->asked_id.clear();
+            d_->devices = std::move(made.devices);
+            useDevice(QString::fromStdString(made.id), std::move(made.device));
+            if (made.problem)
+                emit deviceNoted(*made.problem);
+        });
+}
+
+/// Takes the device; what was measured on another stays in sight until it is measured anew.
+void Session::useDevice(const QString& id, std::shared_ptr<Device> device) {
+    const bool other = id != d_->device_id;
+    const bool go_on = running() || (other && measured());
+    d_->analyse_when_made = false;
+    stop();
+    tellNotes();
+    device_ = std::move(device);
     d_->device_id = id;
-    d_->making.start([name = id.toStdString()](JobControl&) { return std::shared_ptr<Device>(make_device(name)); },
-                     [this](std::shared_ptr<Device> device) {
-                         const bool go_on = running() || d_->analyse_when_made;
-                         d_->analyse_when_made = false;
-                         stop();
-                         device_ = std::move(device);
-                         emit deviceChanged();
-                         if (go_on)
-                             analyse();
-                     });
+    d_->info_id = device_->info().id;
+    d_->notes_told = 0;
+    if (other) {
+        d_->of_other_device.assign(d_->reports.size(), true);
+        d_->last = {};
+    }
+    emit deviceChanged();
+    if (go_on)
+        analyse();
+    else
+        emit progressChanged();
 }
 
 QString Session::deviceId() const {
-    return d_->device_id;
+    return d_->asked_id.isEmpty() || d_->asked_id == "auto" ? d_->device_id : d_->asked_id;
+}
+
+const std::vector<DeviceInfo>& Session::devices() const {
+    return d_->devices;
+}
+
+const DeviceSource& Session::deviceSource() const {
+    return d_->source;
+}
+
+/// Says what the device has noted since the last time, and follows where the CPU has taken over.
+void Session::tellNotes() {
+    const std::vector<std::string> notes = device_->notes();
+    if (const std::string id = device_->info().id; id != d_->info_id) {
+        d_->info_id = id;
+        d_->device_id = QString::fromStdString(id);
+        d_->of_other_device.assign(d_->reports.size(), true);
+        emit deviceChanged();
+    }
+    const std::size_t told = std::exchange(d_->notes_told, notes.size());
+    if (notes.size() == told)
+        return;
+    constexpr std::size_t at_most = 3;
+    QStringList latest;
+    for (std::size_t i = told; i < notes.size() && i < told + at_most; ++i)
+        latest += QString::fromStdString(notes[i]);
+    if (notes.size() > told + at_most)
+        latest += QStringLiteral("There are %1 more such notes").arg(notes.size() - told - at_most);
+    emit deviceNoted({{}, latest.join(QStringLiteral(". ")), {}});
+}
+
+double Session::readGbps() const {
+    const auto known = d_->read_gbps.find(d_->device_id);
+    return known == d_->read_gbps.end() ? 0 : known->second;
+}
+
+void Session::measureReadWhenIdle() {
+    if (!d_->read_gbps.contains(d_->device_id) && !d_->reading.busy())
+        d_->idle.start();
+}
+
+void Session::measureRead() {
+    if (d_->reading.busy() || running())
+        return;
+    d_->reading.start(
+        [device = device_](JobControl& job) { return device->measure_read_gbps(device->info().threads, job); },
+        [this, id = d_->device_id](double gbps) {
+            d_->read_gbps[id] = gbps;
+            emit readMeasured();
+        });
+    emit readMeasured();
+}
+
+bool Session::measuringRead() const {
+    return d_->reading.busy();
 }
 
 // --- results -------------------------------------------------------------------------------------------------------
@@ -340,12 +479,14 @@ void Session::analyse() {
     if (!checkpoint_)
         return;
     stop();
+    d_->idle.stop();
+    d_->reading.cancel();
     if (d_->making.busy()) {
         d_->analyse_when_made = true;
         emit progressChanged();
         return;
     }
-    std::vector<Work> works = plan(coverage_.tensors, d_->reports, formats_);
+    std::vector<Work> works = plan(coverage_.tensors, currentReports(), formats_);
     if (works.empty()) {
         aggregateSoon();
         emit progressChanged();
@@ -354,8 +495,10 @@ void Session::analyse() {
     auto job = std::make_shared<Job>();
     job->all_counts = coverage_.tensors.size() <= tensors_with_all_counts;
     for (const Work& work : works)
-        for (const std::size_t tensor : work.tensors)
+        for (const std::size_t tensor : work.tensors) {
             job->total += static_cast<double>(checkpoint_->tensors[tensor].bytes);
+            job->weights += static_cast<double>(checkpoint_->tensors[tensor].elements());
+        }
     job->clock.start();
     job->rate.sample(0, 0);
     d_->job = job;
@@ -403,10 +546,11 @@ void Session::stop() {
     d_->last = progress();
     d_->last.running = false;
     // What is told of a run that has ended is its mean throughput.
-    d_->last.bytes_per_second = d_->last.done / (1e-9 * static_cast<double>(d_->job->clock.nsecsElapsed()));
+    d_->last.bytes_per_second = mean_rate(d_->last.done, d_->last.seconds);
     d_->job->control.cancel();
     d_->job.reset();
     d_->ticks.stop();
+    tellNotes();
     aggregateSoon();
 }
 
@@ -425,10 +569,12 @@ void Session::collect() {
             const std::lock_guard lock(d_->job->mutex);
             arrived.swap(d_->job->arrived);
         }
-        for (const Report& report : arrived)
-            d_->reports[report->tensor] = merged(d_->reports[report->tensor], report);
-        d_->job->rate.sample(1e-9 * static_cast<double>(d_->job->clock.nsecsElapsed()),
-                             static_cast<double>(d_->job->control.done()));
+        for (const Report& report : arrived) {
+            Report& kept = d_->reports[report->tensor];
+            kept = d_->of_other_device[report->tensor] ? report : merged(kept, report);
+            d_->of_other_device[report->tensor] = false;
+        }
+        d_->job->rate.sample(d_->job->seconds(), static_cast<double>(d_->job->control.done()));
         if (!arrived.empty()) {
             d_->any_report = d_->stale = true;
             emit resultsChanged();
@@ -463,6 +609,14 @@ void Session::aggregateSoon() {
         });
 }
 
+std::vector<Report> Session::currentReports() const {
+    std::vector<Report> reports = d_->reports;
+    for (std::size_t tensor = 0; tensor < reports.size(); ++tensor)
+        if (d_->of_other_device[tensor])
+            reports[tensor].reset();
+    return reports;
+}
+
 const TensorReport* Session::report(std::size_t tensor) const {
     return tensor < d_->reports.size() ? d_->reports[tensor].get() : nullptr;
 }
@@ -481,9 +635,9 @@ Session::Progress Session::progress() const {
     Progress progress;
     progress.total = d_->job->total;
     progress.done = std::min(static_cast<double>(d_->job->control.done()), progress.total);
-    progress.bytes_per_second = d_->job->rate.bytesPerSecond();
-    progress.seconds_left =
-        progress.bytes_per_second > 0 ? (progress.total - progress.done) / progress.bytes_per_second : 0;
+    progress.weights = d_->job->weights;
+    progress.seconds = d_->job->seconds();
+    progress.bytes_per_second = d_->job->rate.bytes_per_second();
     progress.running = true;
     return progress;
 }

@@ -59,9 +59,6 @@ TensorReport analyze_tensor(const TensorView& view, std::size_t tensor, const st
     return report;
 }
 
-/// Tensors above this many elements are divided among the threads; smaller ones are handed out whole.
-constexpr std::uint64_t large_tensor = std::uint64_t{1} << 22;
-
 } // namespace
 
 Selection select_tensors(const Checkpoint& checkpoint, const std::string& glob) {
@@ -127,11 +124,11 @@ std::vector<TensorReport> analyze(const Checkpoint& checkpoint, const std::vecto
         }
     };
 
-    // Runs of small tensors go to the threads together; a large one gets all threads for itself.
+    // Runs of small tensors go to the device together; a large one gets all of it for itself.
     std::size_t next = 0;
     while (next < tensors.size()) {
         std::size_t end = next;
-        while (end < tensors.size() && checkpoint.tensors[tensors[end]].elements() <= large_tensor)
+        while (end < tensors.size() && checkpoint.tensors[tensors[end]].elements() <= device.divides_from())
             ++end;
         device.for_each(end - next, [&](std::size_t i) { analyze_one(next + i); });
         if (end < tensors.size())

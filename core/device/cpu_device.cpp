@@ -407,6 +407,8 @@ public:
         arena_.execute([&] { tbb::parallel_for(std::size_t{0}, count, body); });
     }
 
+    std::uint64_t divides_from() const override { return std::uint64_t{1} << 22; }
+
     TensorReport analyze(const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job) override {
         return arena_.execute([&] { return TensorAnalysis(tensor, specs, job).run(); });
     }

@@ -73,6 +73,9 @@ public:
     /// throws is rethrown. The base version calls them in order.
     virtual void for_each(std::size_t count, const std::function<void(std::size_t)>& body);
 
+    /// Tensors of more weights than this keep the whole device busy: for_each() is not to be called for them.
+    virtual std::uint64_t divides_from() const { return ~std::uint64_t{0}; }
+
     /// Statistics of the tensor and, for each spec, error sums and code usage, in as few passes over it as the
     /// specs allow. Calls job.advance() with bytes of input as it goes.
     virtual TensorReport analyze(const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job) = 0;
@@ -91,11 +94,18 @@ public:
 
     /// Best read bandwidth of this device's memory in GB/s (10⁹ bytes), measured now with `threads` threads.
     virtual double measure_read_gbps(int threads, JobControl& job) = 0;
+    /// Rate at which the host's memory is copied to the device's, in GB/s; 0 where they are the same.
+    virtual double measure_copy_gbps(JobControl&) { return 0; }
     /// Throughput of one operation, measured now on input larger than the caches (less only where a format is too slow
     /// for the memory to matter): `encode` from bf16 weights to stored bytes, `decode` from those to float32 in a small
     /// buffer, `encode+error` from bf16 weights to error sums; the last of several formats in one pass over each tile.
+    /// `stream+error` is the same from weights in host memory, where that is not the device's own.
     virtual BenchResult bench(std::span<const FormatSpec> specs, const std::string& operation, int threads,
                               JobControl& job) = 0;
+
+    /// What this device did otherwise than asked for since it was made, a sentence without a full stop each: out of
+    /// memory, so that a tensor went through in smaller pieces. Results are the same; see Notes.
+    virtual std::vector<std::string> notes() const { return {}; }
 };
 
 /// The CPU, with at most `threads` threads (0: all).
@@ -115,6 +125,6 @@ struct CudaModule {
     std::vector<DeviceInfo> (*list)();
     std::unique_ptr<Device> (*make)(int ordinal);
 };
-inline constexpr int cuda_module_abi = 5;
+inline constexpr int cuda_module_abi = 6;
 
 } // namespace qs

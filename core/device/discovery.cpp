@@ -109,15 +109,28 @@ std::vector<DeviceInfo> list_devices() {
     return devices;
 }
 
+std::string default_device(const std::vector<DeviceInfo>& devices) {
+    const auto gpu =
+        std::ranges::find_if(devices, [](const DeviceInfo& info) { return info.kind != "cpu" && info.usable; });
+    return gpu == devices.end() ? "cpu" : gpu->id;
+}
+
+const DeviceInfo* counterpart(const std::vector<DeviceInfo>& devices, const std::string& id) {
+    const auto own = std::ranges::find(devices, id, &DeviceInfo::id);
+    const DeviceInfo* any = nullptr;
+    for (const DeviceInfo& info : devices) {
+        if (!info.usable || info.id == id)
+            continue;
+        if (own != devices.end() && info.kind != own->kind)
+            return &info;
+        any = any == nullptr ? &info : any;
+    }
+    return any;
+}
+
 std::unique_ptr<Device> make_device(const std::string& id, int threads) {
-    if (id == "cpu")
-        return make_cpu_device(threads);
-    if (id != "auto")
-        return make_cuda_device(id);
-    for (const DeviceInfo& info : cuda_devices())
-        if (info.usable)
-            return make_cuda_device(info.id);
-    return make_cpu_device(threads);
+    const std::string wanted = id == "auto" ? default_device(cuda_devices()) : id;
+    return wanted == "cpu" ? make_cpu_device(threads) : make_cuda_device(wanted);
 }
 
 } // namespace qs

@@ -168,6 +168,40 @@ private slots:
         QVERIFY(one == three);
     }
 
+    void compared_with_itself() {
+        const Outcome outcome = run_cli(arguments({"--json", "--compare-with", "cpu"}));
+        QVERIFY2(outcome.status == 0 && outcome.error.isEmpty(), outcome.error);
+        const json document = outcome.json(), &comparison = document["comparison"];
+        QVERIFY(comparison["device"] == "cpu" && comparison["device_name"] == document["device_name"]);
+        QVERIFY(comparison["bytes_read"] == document["bytes_read"] && comparison["seconds"].get<double>() > 0);
+        QVERIFY(comparison["notes"].empty() && document["notes"].empty());
+        QVERIFY(comparison["agrees"] == true && comparison["bound"] == 1e-9 && comparison["tensors"] == 3);
+        QVERIFY(comparison["differing_counts"] == 0 && comparison["largest_deviation"] == 0);
+        QVERIFY(comparison["metric"].is_null() && comparison["tensor"].is_null());
+        QVERIFY(comparison["statistics"]["counts"] == 3 * 6);
+        QCOMPARE(comparison["formats"].size(), std::size_t{2});
+        QVERIFY(comparison["formats"][0]["format"] == "nf4:block=128,dq" && comparison["formats"][0]["tensors"] == 3);
+        QVERIFY(comparison["formats"][0]["counts"].get<int>() >= 3 * 16);
+
+        const QByteArray table = run_cli(arguments({"--compare-with", "cpu"})).out;
+        QVERIFY2(table.contains("the results agree"), table);
+        QCOMPARE(table.count(" read in "), 2);
+        QVERIFY(run_cli(arguments({"--json"})).json()["comparison"].is_null());
+    }
+
+    void cannot_be_compared() {
+        const Outcome gone = run_cli(arguments({"--compare-with", "cuda:999"}));
+        QVERIFY2(gone.status == 1 && gone.one_error_line() && gone.out.isEmpty(), gone.error);
+        QVERIFY2(gone.error.startsWith("error: --compare-with cuda:999: "), gone.error);
+        const json devices = run_cli({"devices", "--json"}).json()["devices"];
+        const json& gpu = devices.back();
+        if (gpu["usable"] == false)
+            QVERIFY2(gone.error.contains(gpu["reason"].get<std::string>().c_str()), gone.error);
+        const Outcome unknown = run_cli(arguments({"--compare-with", "tpu"}));
+        QCOMPARE(unknown.status, 2);
+        QVERIFY2(unknown.error.startsWith("error: --compare-with: 'tpu' is not known"), unknown.error);
+    }
+
     void csv() {
         const QString path = folder_.filePath("out.csv");
         const Outcome outcome = run_cli(arguments({"--json", "--csv", path}));

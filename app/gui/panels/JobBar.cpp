@@ -6,8 +6,10 @@
 #include <QProgressBar>
 #include <QToolButton>
 
+#include <algorithm>
+
 #include "app/gui/Numbers.h"
-#include "app/gui/panels/DeviceBox.h"
+#include "app/gui/panels/DeviceChooser.h"
 
 namespace qs::gui {
 
@@ -23,9 +25,74 @@ QString amount(double done, double total) {
     return (unit > 0 ? significant(done / unit) : significant(done)) + " of " + whole;
 }
 
+const QString between = QStringLiteral(" · ");
+
+QStringList runningTexts(const Throughput& run) {
+    if (run.total <= 0)
+        return {"Starting…"};
+    const QString amounts = amount(run.done, run.total);
+    if (run.bytes_per_second <= 0)
+        return {amounts};
+    const QString left = amounts + between + duration(run.seconds_left()) + " left";
+    return {left + between + duration(run.seconds) + " so far", left};
+}
+
+/// What is open and what measuring it has taken.
+QStringList checkpointTexts(const Checkpoint* checkpoint, const Throughput& run) {
+    if (checkpoint == nullptr)
+        return {"No checkpoint is open"};
+    const QString name = QFileInfo(QString::fromStdString(checkpoint->path.string())).fileName();
+    const QString size = bytes(static_cast<double>(checkpoint->bytes()));
+    const QString all = QStringList{name, QString::fromStdString(checkpoint->container),
+                                    count(static_cast<double>(checkpoint->parameters())) + " parameters", size}
+                            .join(between);
+    QString end;
+    if (run.total > 0 && run.done < run.total)
+        end = between + "stopped at " + amount(run.done, run.total);
+    const QString took = run.total > 0 && end.isEmpty() ? between + "analysed in " + duration(run.seconds) : end;
+    return {all + took, all + end, name + between + size + end, name + end};
+}
+
+/// "12.3 GB/s · 41.0 % of the memory's 30.1 GB/s · CPU".
+QStringList throughputTexts(const Throughput& run, double read_gbps, bool measuring, const DeviceInfo& device) {
+    const QString name = shortDeviceName(device), kind = device.kind == "cpu" ? QStringLiteral("CPU") : name;
+    const QString memory = si(1e9 * read_gbps, "B/s");
+    QString share;
+    if (measuring)
+        share = "measuring the memory…";
+    else if (run.bytes_per_second > 0 && read_gbps > 0)
+        share = percent(run.share_of(read_gbps)) + " of the memory's " + memory;
+    else if (read_gbps > 0)
+        share = "the memory is read at " + memory;
+    QStringList rates, more;
+    if (run.bytes_per_second > 0) {
+        rates += si(run.bytes_per_second, "B/s");
+        more = rates + QStringList{count(run.weights_per_second()) + " weights/s"};
+    }
+    if (!share.isEmpty()) {
+        rates += share;
+        more += share;
+    }
+    return {(more + QStringList{name}).join(between), (rates + QStringList{name}).join(between),
+            (rates + QStringList{kind}).join(between), rates.isEmpty() ? kind : rates.join(between)};
+}
+
+/// All of it, unrounded.
+QString throughputFacts(const Throughput& run, double read_gbps, const DeviceInfo& device) {
+    QStringList lines{deviceFacts(device)};
+    if (run.bytes_per_second > 0)
+        lines += QStringLiteral("The analysis has read %1 in %2: %3, %4 weights/s")
+                     .arg(bytes(run.done), duration(run.seconds), si(run.bytes_per_second, "B/s"),
+                          count(run.weights_per_second()));
+    if (read_gbps > 0)
+        lines += QStringLiteral("The device's memory can be read at %1").arg(si(1e9 * read_gbps, "B/s"));
+    lines += QStringLiteral("Click to measure how fast the device's memory can be read, when nothing else runs");
+    return lines.join('\n');
+}
+
 } // namespace
 
-JobBar::JobBar(Session* session, QWidget* parent) : QWidget(parent), session_(session), measuring_(this) {
+JobBar::JobBar(Session* session, QWidget* parent) : QWidget(parent), session_(session) {
     bar_ = new QProgressBar(this);
     bar_->setObjectName("progress");
     bar_->setAccessibleName("Progress of the analysis");
@@ -42,8 +109,6 @@ JobBar::JobBar(Session* session, QWidget* parent) : QWidget(parent), session_(se
     throughput_ = new QToolButton(this);
     throughput_->setObjectName("throughput");
     throughput_->setAccessibleName("Throughput and device");
-    throughput_->setToolTip("Throughput of the analysis on its device; click to measure how fast the device's memory "
-                            "can be read.");
 
     auto* layout = new QHBoxLayout(this);
     layout->setContentsMargins(8, 0, 4, 0);
@@ -54,71 +119,50 @@ JobBar::JobBar(Session* session, QWidget* parent) : QWidget(parent), session_(se
     layout->addWidget(throughput_);
 
     connect(cancel_, &QToolButton::clicked, session, &Session::cancel);
-    connect(throughput_, &QToolButton::clicked, this, &JobBar::measureBandwidth);
-    connect(session, &Session::progressChanged, this, &JobBar::refresh);
-    connect(session, &Session::openingChanged, this, &JobBar::refresh);
-    connect(session, &Session::checkpointChanged, this, &JobBar::refresh);
-    connect(&measuring_, &Background::failed, session, &Session::failed);
-    const auto follow_device = [this] {
-        bandwidth_ = 0;
-        deviceName_ = shortDeviceName(session_->device()->info());
-        refresh();
-    };
-    connect(session, &Session::deviceChanged, this, follow_device);
-    follow_device();
+    connect(throughput_, &QToolButton::clicked, session, &Session::measureRead);
+    for (auto signal : {&Session::progressChanged, &Session::openingChanged, &Session::checkpointChanged,
+                        &Session::deviceChanged, &Session::readMeasured})
+        connect(session, signal, this, &JobBar::refresh);
+    connect(session, &Session::progressChanged, this, [session] {
+        if (!session->running() && session->measured())
+            session->measureReadWhenIdle();
+    });
+    refresh();
 }
 
 void JobBar::refresh() {
     const Session::Progress progress = session_->progress();
     bar_->setVisible(progress.running);
     cancel_->setVisible(progress.running);
-    const auto checkpoint = session_->checkpoint();
-    if (session_->opening())
-        text_->setText("Opening…");
-    else if (progress.running) {
-        bar_->setValue(progress.total > 0 ? static_cast<int>(steps * progress.done / progress.total) : 0);
-        QStringList parts{amount(progress.done, progress.total)};
-        if (progress.bytes_per_second > 0)
-            parts << si(progress.bytes_per_second, "B/s") << duration(progress.seconds_left) + " left";
-        text_->setText(progress.total > 0 ? parts.join(QStringLiteral(" · ")) : QStringLiteral("Starting…"));
-    } else if (checkpoint) {
-        const QString name = QFileInfo(QString::fromStdString(checkpoint->path.string())).fileName();
-        QStringList parts{name, QString::fromStdString(checkpoint->container)};
-        parts << count(static_cast<double>(checkpoint->parameters())) + " parameters"
-              << bytes(static_cast<double>(checkpoint->bytes()));
-        if (progress.total > 0 && progress.done < progress.total)
-            parts << "stopped at " + amount(progress.done, progress.total);
-        text_->setText(parts.join(QStringLiteral(" · ")));
-    } else {
-        text_->setText("No checkpoint is open");
-    }
-    showThroughput();
+    if (progress.total > 0)
+        bar_->setValue(static_cast<int>(steps * progress.done / progress.total));
+    texts_ = session_->opening() ? QStringList{"Opening…"}
+             : progress.running  ? runningTexts(progress)
+                                 : checkpointTexts(session_->checkpoint().get(), progress);
+    const DeviceInfo device = session_->device()->info();
+    throughputs_ = throughputTexts(progress, session_->readGbps(), session_->measuringRead(), device);
+    throughput_->setToolTip(throughputFacts(progress, session_->readGbps(), device));
+    fit();
 }
 
-void JobBar::showThroughput() {
-    const Session::Progress progress = session_->progress();
-    QString text;
-    if (progress.bytes_per_second > 0) {
-        text = si(progress.bytes_per_second, "B/s");
-        if (bandwidth_ > 0)
-            text += " of " + si(bandwidth_, "B/s");
-        text += QStringLiteral(" · ");
-    } else if (bandwidth_ > 0) {
-        text = si(bandwidth_, "B/s") + QStringLiteral(" read · ");
+/// The most words for which there is room.
+void JobBar::fit() {
+    const auto shown = [](const QStringList& texts, qsizetype shorter) {
+        return texts.at(std::min(shorter, texts.size() - 1));
+    };
+    const qsizetype shortest = std::max(texts_.size(), throughputs_.size()) - 1;
+    for (qsizetype shorter = 0; shorter <= shortest; ++shorter) {
+        text_->setText(shown(texts_, shorter));
+        throughput_->setText(shown(throughputs_, shorter));
+        layout()->invalidate();
+        if (layout()->minimumSize().width() <= width())
+            return;
     }
-    throughput_->setText(text + deviceName_);
 }
 
-void JobBar::measureBandwidth() {
-    if (measuring_.busy())
-        return;
-    throughput_->setText("Measuring memory…");
-    measuring_.start([device = session_->device()](
-                         JobControl& job) { return device->measure_read_gbps(device->info().threads, job) * 1e9; },
-                     [this](double bandwidth) {
-                         bandwidth_ = bandwidth;
-                         showThroughput();
-                     });
+void JobBar::resizeEvent(QResizeEvent* event) {
+    QWidget::resizeEvent(event);
+    fit();
 }
 
 } // namespace qs::gui

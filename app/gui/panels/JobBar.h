@@ -2,7 +2,6 @@
 
 #include <QWidget>
 
-#include "app/gui/Background.h"
 #include "app/gui/Session.h"
 
 class QLabel;
@@ -17,19 +16,19 @@ class JobBar : public QWidget {
 public:
     explicit JobBar(Session* session, QWidget* parent = nullptr);
 
+protected:
+    void resizeEvent(QResizeEvent* event) override;
+
 private:
     void refresh();
-    void showThroughput();
-    void measureBandwidth();
+    void fit();
 
     Session* session_;
-    Background measuring_;
     QProgressBar* bar_;
     QLabel* text_;
     QToolButton* cancel_;
     QToolButton* throughput_;
-    QString deviceName_;
-    double bandwidth_ = 0; ///< of the device's memory in bytes a second, once measured
+    QStringList texts_, throughputs_; ///< the same in ever fewer words
 };
 
 } // namespace qs::gui

@@ -248,7 +248,7 @@ void HistogramView::refresh() {
     if (other) {
         measureShape();
     } else if (shape_) {
-        if (shownFormats_ != session()->formats())
+        if (shownFormats_ != session()->formats() || shownDevice_ != session()->device())
             measureBins();
         measureStrip();
     }
@@ -322,6 +322,7 @@ void HistogramView::measureBins() {
     const TensorView view = view_of(*checkpoint_, checkpoint_->tensors[*tensor_]);
     const Bins bins = chooseBins(range.lower, range.upper, view.shape.count());
     shownFormats_ = session()->formats();
+    shownDevice_ = session()->device();
     const auto measure = [this, view, bins](std::vector<FormatSpec> specs, auto then) {
         binsJob_.start(
             [checkpoint = checkpoint_, device = session()->device(), view, bins, specs](JobControl& job) {

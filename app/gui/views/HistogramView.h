@@ -104,6 +104,7 @@ private:
     std::shared_ptr<const Checkpoint> checkpoint_;
     std::optional<std::size_t> tensor_;
     std::vector<FormatSpec> shownFormats_;
+    std::shared_ptr<Device> shownDevice_; ///< that has made the bins
     std::optional<Shape> shape_;
     HistogramSet set_;
     std::vector<FormatSpec> setSpecs_;
