@@ -26,8 +26,10 @@ LibraryPaths toolkit_paths();
     DO(cusolverDnDestroy)                                                                                              \
     DO(cusolverDnSetStream)                                                                                            \
     DO(cusolverDnSpotrf_bufferSize)                                                                                    \
-    DO(cusolverDnDpotrf_bufferSize) DO(cusolverDnSpotrf) DO(cusolverDnDpotrf) DO(cusolverDnSpotri_bufferSize)          \
-        DO(cusolverDnDpotri_bufferSize) DO(cusolverDnSpotri) DO(cusolverDnDpotri)
+    DO(cusolverDnDpotrf_bufferSize)                                                                                    \
+    DO(cusolverDnSpotrf)                                                                                               \
+    DO(cusolverDnDpotrf) DO(cusolverDnSpotri_bufferSize) DO(cusolverDnDpotri_bufferSize) DO(cusolverDnSpotri)          \
+        DO(cusolverDnDpotri)
 
 /// The functions of cuBLAS and cuSOLVER that are used, under their names. They are found when the program runs, because
 /// a machine may have a driver and not the toolkit; the libraries are never unloaded.

@@ -99,11 +99,13 @@ private:
 /// Statistics and errors of one tensor.
 class TensorAnalysis {
 public:
-    TensorAnalysis(Workspace& work, const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job)
+    /// `exact` as in FusedWork.
+    TensorAnalysis(Workspace& work, const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job,
+                   bool exact)
         : work_(work), tensor_(tensor), specs_(specs), job_(job), units_(units_in(tensor.shape.count())),
           runs_(work.make_runs(tensor.shape, tensor.importance, specs)), feed_(work, tensor, passes_for(runs_, 2)) {
         todo_.moments = work_.zeroed<Moments>(units_);
-        todo_.exact = tensor.shape.count() < inexact_from;
+        todo_.exact = exact;
         for (const auto& run : runs_) {
             Sink sink;
             sink.errors = work_.zeroed<ErrorSums>(units_);
@@ -113,13 +115,20 @@ public:
         }
     }
 
-    TensorReport run() {
+    /// Nothing where float32 was not good enough: a reconstruction overflowed, or next to nothing is left of the
+    /// weights.
+    std::optional<TensorReport> run() {
         scan(runs_, [&](auto visit) { feed_.pass(job_, visit); });
         feed_.pass(job_, [&](const Piece& piece) { todo_.enqueue(runs_, piece, work_.compute); });
         TensorReport report;
         report.statistics = statistics();
-        for (std::size_t i = 0; i < specs_.size(); ++i)
+        for (std::size_t i = 0; i < specs_.size(); ++i) {
             report.results.push_back(result(i));
+            ErrorSums& sums = report.results.back().sums;
+            const bool lacks_w2 = !todo_.exact && runs_[i]->fused();
+            if (lacks_w2 && !sums.complete(all_w2_, report.statistics.nan + report.statistics.inf))
+                return std::nullopt;
+        }
         return report;
     }
 
@@ -128,6 +137,7 @@ private:
         Moments moments;
         for (const Moments& unit : work_.fetch(todo_.moments, units_))
             moments.merge(unit);
+        all_w2_ = moments.m2 + static_cast<double>(moments.n) * moments.mean * moments.mean;
         Statistics statistics = finish(moments);
         auto* beyond = work_.zeroed<Count>(2);
         feed_.pass(job_, [&](const Piece& piece) {
@@ -159,6 +169,7 @@ private:
     Runs runs_;
     Feed feed_;
     PieceWork todo_;
+    double all_w2_ = 0; ///< Σw² of the tensor
 };
 
 } // namespace
@@ -190,7 +201,12 @@ void PieceWork::enqueue(const Runs& runs, const Piece& piece, cudaStream_t strea
 }
 
 TensorReport analyze(Workspace& work, const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job) {
-    return TensorAnalysis(work, tensor, specs, job).run();
+    const bool exact = tensor.shape.count() < inexact_from;
+    if (auto report = TensorAnalysis(work, tensor, specs, job, exact).run())
+        return *report;
+    work.scratch.rewind();
+    JobControl again(&job);
+    return *TensorAnalysis(work, tensor, specs, again, true).run();
 }
 
 HistogramSet histogram(Workspace& work, const TensorView& tensor, std::span<const FormatSpec> specs, double low,

@@ -17,7 +17,8 @@ __host__ __device__ inline unsigned binning_words(const BinCounts& bins) {
 /// last bin holds `high`.
 class Binning {
 public:
-    /// Counts nothing where `bins` has no counts. `shared` is dynamic shared memory of binning_words(). All threads of the block must call.
+    /// Counts nothing where `bins` has no counts. `shared` is dynamic shared memory of binning_words(). All threads of
+    /// the block must call.
     __device__ Binning(const BinCounts& bins, unsigned* shared)
         : bins_(bins), shared_(bins.counts != nullptr && bins.bins + 3 <= shared_bins ? shared : nullptr) {
         if (shared_ != nullptr)

@@ -30,8 +30,11 @@ std::unique_ptr<FormatRun> make_double_quant_run(const Codec& codec, std::unique
 
 template std::unique_ptr<FormatRun> make_codec_run(const Nf4Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
 template std::unique_ptr<FormatRun> make_codec_run(const Fp4Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
-template std::unique_ptr<FormatRun> make_codec_run(const Dynamic8Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
-template std::unique_ptr<FormatRun> make_double_quant_run(const Nf4Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
-template std::unique_ptr<FormatRun> make_double_quant_run(const Fp4Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const Dynamic8Codec&, std::unique_ptr<TensorCodec>,
+                                                   const RunContext&);
+template std::unique_ptr<FormatRun> make_double_quant_run(const Nf4Codec&, std::unique_ptr<TensorCodec>,
+                                                          const RunContext&);
+template std::unique_ptr<FormatRun> make_double_quant_run(const Fp4Codec&, std::unique_ptr<TensorCodec>,
+                                                          const RunContext&);
 
 } // namespace qs::cuda

@@ -1,8 +1,9 @@
 #include "core/base/error.h"
 #include "core/base/half.h"
 #include "core/formats/codec_dispatch.h"
+#include "gpu/families.h"
 #include "gpu/feed.h"
-#include "gpu/packed.cuh"
+#include "gpu/launch.cuh"
 
 /// Stored types that the kernels do not read as they are, turned into f32.
 namespace qs::cuda {
@@ -63,21 +64,6 @@ __global__ void __launch_bounds__(block_threads)
         weights[index] = from(stored, index);
 }
 
-/// Blocks of a packed codec, one a thread.
-template <class Codec>
-__global__ void __launch_bounds__(block_threads)
-    decode_kernel(const unsigned char* stored, std::uint64_t blocks, bool byte_swapped, float* weights) {
-    const std::uint64_t index = std::uint64_t{blockIdx.x} * block_threads + threadIdx.x;
-    if (index >= blocks)
-        return;
-    std::uint8_t bytes[Codec::bytes];
-    for (std::uint32_t i = 0; i < Codec::bytes; ++i)
-        bytes[i] = stored[index * Codec::bytes + i];
-    if (byte_swapped)
-        swap_half_words<Codec>(bytes);
-    Codec::decode(bytes, weights + index * Codec::block);
-}
-
 /// Launches a kernel that reads a type of single weights, and says whether it is one.
 bool convert_weights(DType dtype, bool byte_swapped, const unsigned char* stored, std::uint64_t count, float* weights,
                      cudaStream_t stream) {
@@ -128,12 +114,6 @@ void sum_row_squares(const Piece& piece, std::uint64_t columns, float* squares, 
     const std::uint64_t first = piece.begin / columns;
     const std::uint64_t rows = (piece.begin + piece.count - 1) / columns - first + 1;
     launch({threads_for(rows), stream}, row_squares_kernel, piece, columns, first, rows, squares);
-}
-
-template <class Codec>
-void decode_packed(const std::uint8_t* blocks, std::uint64_t count, bool byte_swapped, float* weights,
-                   cudaStream_t stream) {
-    launch({threads_for(count), stream}, decode_kernel<Codec>, blocks, count, byte_swapped, weights);
 }
 
 bool can_convert(DType dtype) {

@@ -20,8 +20,8 @@ namespace qs::cuda {
 
 namespace {
 
-/// The workspaces of a device, each lent to one call at a time. Two, so that the host's share of one tensor passes while
-/// the device works on another.
+/// The workspaces of a device, each lent to one call at a time. Two, so that the host's share of one tensor passes
+/// while the device works on another.
 class Workspaces {
 public:
     static constexpr std::size_t count = 2;

@@ -5,6 +5,7 @@
 #include "core/formats/ggml_basic.h"
 #include "core/formats/integer.h"
 #include "core/formats/microscaling.h"
+#include "gpu/cuda.h"
 
 /// The block codecs as the kernels run them: most as they are; those that look values up in tables, with the tables as
 /// constants in the code.

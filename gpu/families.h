@@ -24,4 +24,13 @@ template <class Codec>
 std::unique_ptr<FormatRun> make_packed_run(std::unique_ptr<TensorCodec> host_codec, Importance use,
                                            const RunContext& context);
 
+/// Enqueues Σ w² of each row, in the order of the weights, as the reference sums them: one row a thread. A row that the
+/// piece before began is continued.
+void sum_row_squares(const Piece& piece, std::uint64_t columns, float* squares, cudaStream_t stream);
+
+/// Enqueues the decoding of stored blocks.
+template <class Codec>
+void decode_packed(const std::uint8_t* blocks, std::uint64_t count, bool byte_swapped, float* weights,
+                   cudaStream_t stream);
+
 } // namespace qs::cuda

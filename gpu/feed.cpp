@@ -66,8 +66,7 @@ void Feed::copy_to_pinned(std::byte* pinned, std::uint64_t first_byte, std::size
 }
 
 Piece Feed::resident_piece(std::uint64_t begin, std::uint64_t longest) const {
-    return {type_, resident_->data.as<std::byte>() + begin * size_of(type_), begin,
-            std::min(longest, count_ - begin)};
+    return {type_, resident_->data.as<std::byte>() + begin * size_of(type_), begin, std::min(longest, count_ - begin)};
 }
 
 Piece Feed::bring(std::uint64_t begin) {

@@ -15,7 +15,9 @@ template std::unique_ptr<FormatRun> make_codec_run(const Fp32Codec&, std::unique
 template std::unique_ptr<FormatRun> make_codec_run(const Tf32Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
 template std::unique_ptr<FormatRun> make_codec_run(const Fp16Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
 template std::unique_ptr<FormatRun> make_codec_run(const Bf16Codec&, std::unique_ptr<TensorCodec>, const RunContext&);
-template std::unique_ptr<FormatRun> make_codec_run(const Fp8Codec<E4M3>&, std::unique_ptr<TensorCodec>, const RunContext&);
-template std::unique_ptr<FormatRun> make_codec_run(const Fp8Codec<E5M2>&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const Fp8Codec<E4M3>&, std::unique_ptr<TensorCodec>,
+                                                   const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const Fp8Codec<E5M2>&, std::unique_ptr<TensorCodec>,
+                                                   const RunContext&);
 
 } // namespace qs::cuda

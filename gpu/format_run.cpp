@@ -12,8 +12,8 @@ GridSearch GridTables::on_device(const GridSearch& host, cudaStream_t stream) {
     if (is_new) {
         const std::size_t place_bytes = host.place_count * sizeof *host.places;
         const std::size_t neighbour_bytes = host.neighbour_count * sizeof *host.neighbours;
-        QS_CUDA_CHECK(cudaMemcpyAsync(places.reserve(place_bytes), host.places, place_bytes, cudaMemcpyHostToDevice,
-                                      stream));
+        QS_CUDA_CHECK(
+            cudaMemcpyAsync(places.reserve(place_bytes), host.places, place_bytes, cudaMemcpyHostToDevice, stream));
         QS_CUDA_CHECK(cudaMemcpyAsync(neighbours.reserve(neighbour_bytes), host.neighbours, neighbour_bytes,
                                       cudaMemcpyHostToDevice, stream));
     }
@@ -32,11 +32,10 @@ std::unique_ptr<FormatRun> make_run(const FormatSpec& spec, const RunContext& co
                                                         std::move(host_codec), context);
     const bool weighted = context.importance != nullptr && use != Importance::unused;
     if (has_block_codec(spec) && !weighted)
-        return with_codec(
-            spec, [&](const auto& codec) { return make_codec_run(codec, std::move(host_codec), context); });
-    return with_ggml_packed_codec(spec, [&]<class Codec>(const Codec&) {
-        return make_packed_run<Codec>(std::move(host_codec), use, context);
-    });
+        return with_codec(spec,
+                          [&](const auto& codec) { return make_codec_run(codec, std::move(host_codec), context); });
+    return with_ggml_packed_codec(
+        spec, [&]<class Codec>(const Codec&) { return make_packed_run<Codec>(std::move(host_codec), use, context); });
 }
 
 } // namespace qs::cuda

@@ -82,8 +82,8 @@ public:
     virtual void decode(const std::byte* encoded, const Piece& piece, float* out) const = 0;
 
     std::size_t code_count() const { return host_codec_->code_count(); }
-    /// As TensorCodec::stored_bits().
-    double stored_bits() const { return host_codec_->stored_bits(); }
+    /// As TensorCodec::stored_bits(), after the scan, if any.
+    virtual double stored_bits() const { return host_codec_->stored_bits(); }
 
 protected:
     explicit FormatRun(std::unique_ptr<TensorCodec> host_codec) : host_codec_(std::move(host_codec)) {}

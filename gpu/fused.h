@@ -61,10 +61,10 @@ struct ScopeMap {
 
 /// A format as the fused kernels take it: a block codec, and where its scales come from.
 struct FusedFormat {
-    unsigned kind = 0;             ///< of the codec, in the list of the kernels (fused.cuh)
-    unsigned lanes = 0;            ///< that share a block, each with eight weights; 0: no blocks, but `scales`, if any
-    ScopeMap map;                  ///< of the scales
-    const void* scales = nullptr;  ///< fitted before, one a scope
+    unsigned kind = 0;            ///< of the codec, in the list of the kernels (fused.cuh)
+    unsigned lanes = 0;           ///< that share a block, each with eight weights; 0: no blocks, but `scales`, if any
+    ScopeMap map;                 ///< of the scales
+    const void* scales = nullptr; ///< fitted before, one a scope
     alignas(8) unsigned char codec[40]{};
     Sink sink;
 };
@@ -74,13 +74,14 @@ struct FusedWork {
     static constexpr unsigned most_formats = 8;
     Moments* moments = nullptr; ///< of each unit of the tensor
     BinCounts bins;             ///< of the weights
-    bool exact = true;          ///< sum each weight in float64; else runs of eight in float32, for large tensors
-    unsigned count = 0;         ///< formats
+    /// Sum each weight in float64; else runs of eight in float32, and without Σw² as TensorCodec::leaves_w2() says.
+    bool exact = true;
+    unsigned count = 0; ///< formats
     FusedFormat formats[most_formats];
 };
 
-/// Tensors of at least this many weights may be summed by runs of eight in float32: what the roundings leave in the sums
-/// is then below 1e-9 of them.
+/// Tensors of at least this many weights may be summed by runs of eight in float32: what the roundings leave in the
+/// sums is then below 1e-9 of them.
 inline constexpr std::uint64_t inexact_from = std::uint64_t{1} << 22;
 
 /// Enqueues the work on a piece.

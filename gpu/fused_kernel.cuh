@@ -41,24 +41,26 @@ __device__ inline Oct load_oct(const void* data, std::uint64_t offset, unsigned 
     return oct;
 }
 
-/// Error sums of a thread, of eight weights at a time: sums in float32 that go to float64 together.
+/// Error sums of a thread, of eight weights at a time: sums in float32 that go to float64 together. As in
+/// TensorCodec::leaves_w2(), Σw² is left out of them and Σv² is what it has more than Σw²: of weights of few bits, as
+/// bfloat16's, sums of squares in float32 are rounded one way.
 class OctSums {
 public:
     __device__ explicit OctSums(bool exact) : exact_(exact) {}
 
     __device__ void add(unsigned position, unsigned present, const Oct& weights, const Oct& reconstructions) {
-        float w2 = 0, v2 = 0, d2 = 0, d1 = 0, largest = 0;
+        float excess = 0, d2 = 0, d1 = 0, largest = 0, size = 0;
 #pragma unroll
         for (unsigned i = 0; i < 8; ++i) {
-            const float w = weights.w[i], v = reconstructions.w[i], d = w - v;
-            w2 = __fmaf_rn(w, w, w2);
-            v2 = __fmaf_rn(v, v, v2);
+            const float w = weights.w[i], v = reconstructions.w[i], d = w - v, sum = w + v;
+            excess = __fmaf_rn(-d, sum, excess);
             d2 = __fmaf_rn(d, d, d2);
             d1 += d;
             largest = fmaxf(largest, fabsf(d));
+            size = __fmaf_rn(sum, sum, size);
         }
         // Squares must neither overflow, which infinities and NaN do too, nor lose their bits below all float32.
-        const bool tame = w2 + v2 + d2 < 0x1p100F && (largest == 0 || largest > 0x1p-50F);
+        const bool tame = size + d2 < 0x1p100F && (largest == 0 || largest > 0x1p-50F);
         if (exact_ || present < 8 || !tame) {
             for (unsigned i = 0; i < present; ++i)
                 sums_.add(position + i, weights.w[i], reconstructions.w[i]);
@@ -66,8 +68,7 @@ public:
             return;
         }
         sums_.count += 8;
-        sums_.sum_w2 += static_cast<double>(w2);
-        sums_.sum_v2 += static_cast<double>(v2);
+        sums_.sum_v2 += static_cast<double>(excess);
         sums_.sum_d2 += static_cast<double>(d2);
         sums_.sum_d -= static_cast<double>(d1);
         // Rounded differences order as the exact ones do, but for ties.
@@ -75,7 +76,9 @@ public:
             keep_largest(position, weights, reconstructions);
     }
 
-    __device__ const ErrorAccumulator& sums() const { return sums_; }
+    __device__ const ErrorAccumulator& sums() const {
+        return sums_;
+    }
 
 private:
     __device__ void keep_largest(unsigned position, const Oct& weights, const Oct& reconstructions) {
@@ -112,7 +115,7 @@ __device__ inline typename Codec::Scale scale_of(const Codec& codec, const Fused
 
 /// One format on the unit.
 template <NativeType type, class Codec>
-__device__ __noinline__ void run_format(const Piece& piece, const Unit& unit, const FusedFormat& format, bool exact) {
+__device__ void run_format(const Piece& piece, const Unit& unit, const FusedFormat& format, bool exact) {
     Codec codec;
     std::memcpy(&codec, format.codec, sizeof(Codec));
     const Sink& sink = format.sink;

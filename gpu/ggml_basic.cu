@@ -29,4 +29,10 @@ template std::unique_ptr<FormatRun> make_packed_run<Q5_0>(std::unique_ptr<Tensor
 template std::unique_ptr<FormatRun> make_packed_run<Q5_1>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
 template std::unique_ptr<FormatRun> make_packed_run<Q8_0>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
 
+template void decode_packed<Q4_0>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Q4_1>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Q5_0>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Q5_1>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Q8_0>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+
 } // namespace qs::cuda

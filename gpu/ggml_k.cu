@@ -17,4 +17,10 @@ template std::unique_ptr<FormatRun> make_packed_run<Q4_K>(std::unique_ptr<Tensor
 template std::unique_ptr<FormatRun> make_packed_run<Q5_K>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
 template std::unique_ptr<FormatRun> make_packed_run<Q6_K>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
 
+template void decode_packed<Q2_K>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Q3_K>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Q4_K>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Q5_K>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Q6_K>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+
 } // namespace qs::cuda

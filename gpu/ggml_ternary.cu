@@ -16,4 +16,9 @@ template std::unique_ptr<FormatRun> make_packed_run<Tq2_0>(std::unique_ptr<Tenso
 template std::unique_ptr<FormatRun> make_packed_run<Q1_0>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
 template std::unique_ptr<FormatRun> make_packed_run<Q2_0>(std::unique_ptr<TensorCodec>, Importance, const RunContext&);
 
+template void decode_packed<Tq1_0>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Tq2_0>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Q1_0>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+template void decode_packed<Q2_0>(const std::uint8_t*, std::uint64_t, bool, float*, cudaStream_t);
+
 } // namespace qs::cuda

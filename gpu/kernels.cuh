@@ -99,12 +99,11 @@ class CodecRun : public FormatRun {
 public:
     using Scale = typename Codec::Scale;
 
-    CodecRun(const Codec& codec, std::unique_ptr<TensorCodec> host_codec, const ScopeMap& map, cudaStream_t stream)
-        : FormatRun(std::move(host_codec)), codec_(codec), map_(map), stream_(stream) {}
+    CodecRun(const Codec& codec, std::unique_ptr<TensorCodec> host_codec, const ScopeMap& map,
+             const RunContext& context)
+        : FormatRun(std::move(host_codec)), codec_(codec), map_(map), stream_(context.stream) {}
 
-    std::size_t encoded_bytes(std::uint64_t count) const override {
-        return codes_offset(count) + count * code_bytes();
-    }
+    std::size_t encoded_bytes(std::uint64_t count) const override { return codes_offset(count) + count * code_bytes(); }
 
     void encode(const Piece& piece, std::byte* out) const override {
         Sink sink;
@@ -223,7 +222,7 @@ public:
 
     ScopedRun(const Codec& codec, std::unique_ptr<TensorCodec> host_codec, const ScopeMap& map,
               const RunContext& context, Adjust adjust = {})
-        : CodecRun<Codec>(codec, std::move(host_codec), map, context.stream), runs_(map), adjust_(std::move(adjust)),
+        : CodecRun<Codec>(codec, std::move(host_codec), map, context), runs_(map), adjust_(std::move(adjust)),
           extents_(context.scratch.take_for<typename Codec::Extent>(runs_.runs())),
           scales_(context.scratch.take_for<Scale>(map.scopes())) {}
 
@@ -295,9 +294,9 @@ std::unique_ptr<FormatRun> run_by_scope(const Codec& codec, std::unique_ptr<Tens
                                         const RunContext& context) {
     const ScopeMap map = map_of(codec.scope(), context.shape);
     if constexpr (std::is_base_of_v<ElementCodec, Codec>)
-        return std::make_unique<ElementRun<Codec>>(codec, std::move(host_codec), map, context.stream);
+        return std::make_unique<ElementRun<Codec>>(codec, std::move(host_codec), map, context);
     else if (are_blocks(map))
-        return std::make_unique<BlockRun<Codec>>(codec, std::move(host_codec), map, context.stream);
+        return std::make_unique<BlockRun<Codec>>(codec, std::move(host_codec), map, context);
     else
         return std::make_unique<ScopedRun<Codec>>(codec, std::move(host_codec), map, context);
 }

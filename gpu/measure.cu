@@ -13,7 +13,8 @@ __device__ unsigned combine(const uint4& words) {
 }
 
 /// Every thread has several loads under way at once.
-__global__ void __launch_bounds__(block_threads) read_kernel(const uint4* data, std::size_t count, std::uint32_t* sink) {
+__global__ void __launch_bounds__(block_threads)
+    read_kernel(const uint4* data, std::size_t count, std::uint32_t* sink) {
     const std::size_t stride = std::size_t{gridDim.x} * block_threads;
     std::size_t at = std::size_t{blockIdx.x} * block_threads + threadIdx.x;
     unsigned combined = 0;

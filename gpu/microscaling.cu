@@ -18,8 +18,8 @@ template <class Run>
 class Nvfp4Run final : public Run {
 public:
     Nvfp4Run(std::unique_ptr<TensorCodec> host_codec, const ScopeMap& map, const RunContext& context)
-        : Run(make(std::move(host_codec), map, context)),
-          runs_(ScopeMap{map.count, map.count, map.count}), extents_(context.scratch.take_for<AbsMax>(runs_.runs())) {}
+        : Run(Nvfp4Codec{}, std::move(host_codec), map, context), runs_(ScopeMap{map.count, map.count, map.count}),
+          extents_(context.scratch.take_for<AbsMax>(runs_.runs())) {}
 
     bool needs_scan() const override { return true; }
 
@@ -41,13 +41,6 @@ public:
     }
 
 private:
-    static Run make(std::unique_ptr<TensorCodec> host_codec, const ScopeMap& map, const RunContext& context) {
-        if constexpr (std::is_same_v<Run, BlockRun<Nvfp4Codec>>)
-            return Run(Nvfp4Codec{}, std::move(host_codec), map, context.stream);
-        else
-            return Run(Nvfp4Codec{}, std::move(host_codec), map, context);
-    }
-
     RunMap runs_;
     AbsMax* extents_;
 };
@@ -61,11 +54,17 @@ std::unique_ptr<FormatRun> make_nvfp4_run(std::unique_ptr<TensorCodec> host_code
     return std::make_unique<Nvfp4Run<ScopedRun<Nvfp4Codec>>>(std::move(host_codec), map, context);
 }
 
-template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<FloatElement<E4M3>>&, std::unique_ptr<TensorCodec>, const RunContext&);
-template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<FloatElement<E5M2>>&, std::unique_ptr<TensorCodec>, const RunContext&);
-template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<FloatElement<E3M2>>&, std::unique_ptr<TensorCodec>, const RunContext&);
-template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<FloatElement<E2M3>>&, std::unique_ptr<TensorCodec>, const RunContext&);
-template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<FloatElement<E2M1>>&, std::unique_ptr<TensorCodec>, const RunContext&);
-template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<IntElement>&, std::unique_ptr<TensorCodec>, const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<FloatElement<E4M3>>&, std::unique_ptr<TensorCodec>,
+                                                   const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<FloatElement<E5M2>>&, std::unique_ptr<TensorCodec>,
+                                                   const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<FloatElement<E3M2>>&, std::unique_ptr<TensorCodec>,
+                                                   const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<FloatElement<E2M3>>&, std::unique_ptr<TensorCodec>,
+                                                   const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<FloatElement<E2M1>>&, std::unique_ptr<TensorCodec>,
+                                                   const RunContext&);
+template std::unique_ptr<FormatRun> make_codec_run(const MxCodec<IntElement>&, std::unique_ptr<TensorCodec>,
+                                                   const RunContext&);
 
 } // namespace qs::cuda

@@ -6,6 +6,7 @@
 
 #include "core/formats/codec_dispatch.h"
 #include "core/formats/packed_codec.h"
+#include "gpu/families.h"
 #include "gpu/format_run.h"
 #include "gpu/launch.cuh"
 #include "gpu/sinks.cuh"
@@ -15,17 +16,20 @@ namespace qs::cuda {
 
 /// Whether encoding looks for points in the tables of a grid.
 template <class Codec>
-concept SearchesGrid = requires { typename Codec::SearchGrid; };
+concept SearchesGrid = requires {
+    typename Codec::SearchGrid;
+};
 
 /// Threads that a unit keeps busy.
 template <class Codec>
-inline constexpr unsigned packed_threads =
-    unit_weights / Codec::block < block_threads ? static_cast<unsigned>(unit_weights / Codec::block) : block_threads;
+inline constexpr unsigned packed_threads = unit_weights / Codec::block < block_threads
+                                               ? static_cast<unsigned>(unit_weights / Codec::block)
+                                               : block_threads;
 
 /// What encoding a block looks at besides its weights, for a whole tensor.
 struct PackedContext {
-    GridSearch grid{};                 ///< on the device
-    const float* importance = nullptr; ///< of each column of each matrix, or null
+    GridSearch grid{};                  ///< on the device
+    const float* importance = nullptr;  ///< of each column of each matrix, or null
     const float* row_squares = nullptr; ///< sums over rows, where the codec weighs_row and there is importance
     std::uint64_t columns = 1, matrix_rows = 1;
 
@@ -83,14 +87,26 @@ __global__ void __launch_bounds__(packed_threads<Codec>)
     out.finish();
 }
 
-/// Enqueues Σ w² of each row, in the order of the weights, as the reference sums them: one row a thread. A row that the
-/// piece before began is continued.
-void sum_row_squares(const Piece& piece, std::uint64_t columns, float* squares, cudaStream_t stream);
+/// Blocks of a packed codec, one a thread.
+template <class Codec>
+__global__ void __launch_bounds__(block_threads)
+    decode_kernel(const unsigned char* stored, std::uint64_t blocks, bool byte_swapped, float* weights) {
+    const std::uint64_t index = std::uint64_t{blockIdx.x} * block_threads + threadIdx.x;
+    if (index >= blocks)
+        return;
+    std::uint8_t bytes[Codec::bytes];
+    for (std::uint32_t i = 0; i < Codec::bytes; ++i)
+        bytes[i] = stored[index * Codec::bytes + i];
+    if (byte_swapped)
+        swap_half_words<Codec>(bytes);
+    Codec::decode(bytes, weights + index * Codec::block);
+}
 
-/// Enqueues the decoding of stored blocks.
 template <class Codec>
 void decode_packed(const std::uint8_t* blocks, std::uint64_t count, bool byte_swapped, float* weights,
-                   cudaStream_t stream);
+                   cudaStream_t stream) {
+    launch({threads_for(count), stream}, decode_kernel<Codec>, blocks, count, byte_swapped, weights);
+}
 
 /// A packed format on a tensor.
 template <class Codec>
@@ -108,17 +124,15 @@ public:
             return;
         const std::size_t count = shape_.columns * shape_.matrices;
         auto* importance = context.scratch.take_for<float>(count);
-        QS_CUDA_CHECK(cudaMemcpyAsync(importance, context.importance, count * sizeof(float), cudaMemcpyHostToDevice,
-                                      stream_));
+        QS_CUDA_CHECK(
+            cudaMemcpyAsync(importance, context.importance, count * sizeof(float), cudaMemcpyHostToDevice, stream_));
         context_.importance = importance;
         if (Codec::weighs_row)
             row_squares_ = context.scratch.take_for<float>(shape_.rows);
     }
 
     bool needs_scan() const override { return row_squares_ != nullptr; }
-    void scan(const Piece& piece) override {
-        sum_row_squares(piece, context_.columns, row_squares_, stream_);
-    }
+    void scan(const Piece& piece) override { sum_row_squares(piece, context_.columns, row_squares_, stream_); }
     void finish_scan() override { context_.row_squares = row_squares_; }
 
     void run(const Piece& piece, const Sink& sink) const override { enqueue(piece, sink, nullptr); }

@@ -63,7 +63,8 @@ struct GgmlAffineCodec {
     };
 
     QS_HD Scope scope() const { return {Scope::Kind::flat, ggml_block}; }
-    QS_HD void extend(Extent& extent, float w) const { extent.add(w); }
+    /// What is not finite counts as 0 here too.
+    QS_HD void extend(Extent& extent, float w) const { extent.add(finite_or_zero(w)); }
     QS_HD Scale fit(const Extent& extent) const {
         const float min = extent.empty() ? 0.0F : extent.min, max = extent.empty() ? 0.0F : extent.max;
         return {ggml_scale((max - min) / last), min, float_to_fp16(min)};

@@ -102,7 +102,7 @@ public:
 class LlmInt8TensorCodec final : public ScopedCodec<LlmInt8Codec> {
 public:
     LlmInt8TensorCodec(const LlmInt8Codec& codec, const TensorShape& shape)
-        : ScopedCodec(codec, shape), thresholded_(codec.threshold < std::numeric_limits<float>::infinity()),
+        : ScopedCodec(codec, shape), thresholded_(codec.has_threshold()),
           outlier_(thresholded_ ? shape.columns : 0) {}
 
     bool needs_scan() const override { return thresholded_ || ScopedCodec::needs_scan(); }
@@ -139,8 +139,7 @@ public:
     }
 
     double stored_bits() const override {
-        return 8.0 * static_cast<double>(shape().count()) + 32.0 * static_cast<double>(shape().rows) +
-               16.0 * static_cast<double>(shape().rows) * static_cast<double>(outliers_);
+        return LlmInt8Codec::stored_bits(shape().rows, shape().columns, outliers_);
     }
 
     std::optional<Codebook> codebook() const override { return even_codebook(256, -128.0 / 127, 1.0 / 127); }

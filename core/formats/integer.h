@@ -110,6 +110,15 @@ struct LlmInt8Codec {
         return (static_cast<float>(code) - 128.0F) * scale.absmax * one_127th;
     }
     QS_HD float position(float w, const Scale& scale) const { return scale.absmax > 0 ? w / scale.absmax : 0.0F; }
+
+    /// The code of what an outlier column keeps apart.
+    static constexpr std::uint32_t outlier_code = 128;
+    bool has_threshold() const { return threshold < INFINITY; }
+    /// All bits stored for a matrix: codes, the rows' scales, and the float16 weights of the outlier columns.
+    static double stored_bits(std::uint64_t rows, std::uint64_t columns, std::uint64_t outlier_columns) {
+        const auto n = static_cast<double>(rows);
+        return 8 * n * static_cast<double>(columns) + 32 * n + 16 * n * static_cast<double>(outlier_columns);
+    }
 };
 
 } // namespace qs

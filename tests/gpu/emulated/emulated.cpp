@@ -63,22 +63,20 @@ struct Team {
     Thread& self() { return threads[current]; }
 
     /// Gives the CPU back to the scheduler until the thread may go on.
-    void suspend() {
-        scheduler = std::move(scheduler).resume();
-    }
+    void suspend() { scheduler = std::move(scheduler).resume(); }
 
     void start_fiber(unsigned index) {
         constexpr std::size_t stack = 256 << 10;
-        threads[index].fiber = boost::context::fiber(
-            std::allocator_arg, boost::context::fixedsize_stack(stack), [this, index](boost::context::fiber&& caller) {
-                scheduler = std::move(caller);
-                for (;;) {
-                    (*kernel)();
-                    threads[index].done = true;
-                    suspend();
-                }
-                return std::move(scheduler);
-            });
+        threads[index].fiber = boost::context::fiber(std::allocator_arg, boost::context::fixedsize_stack(stack),
+                                                     [this, index](boost::context::fiber&& caller) {
+                                                         scheduler = std::move(caller);
+                                                         for (;;) {
+                                                             (*kernel)();
+                                                             threads[index].done = true;
+                                                             suspend();
+                                                         }
+                                                         return std::move(scheduler);
+                                                     });
     }
 
     void resume(unsigned index) {
@@ -511,8 +509,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
     const bool to_pageable = kind == cudaMemcpyDeviceToHost && driver().find(to) == nullptr;
     if (kind == cudaMemcpyHostToDevice && driver().find(from) == nullptr) {
         // Pageable memory is read before the call returns.
-        auto copy = std::make_shared<std::vector<char>>(static_cast<const char*>(from),
-                                                        static_cast<const char*>(from) + bytes);
+        auto copy =
+            std::make_shared<std::vector<char>>(static_cast<const char*>(from), static_cast<const char*>(from) + bytes);
         queue.add([=] { std::memcpy(to, copy->data(), bytes); });
     } else {
         queue.add([=] { std::memcpy(to, from, bytes); });
