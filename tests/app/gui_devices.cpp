@@ -40,7 +40,6 @@ struct Machine {
     std::atomic<double> error_factor = 1;
     std::atomic<int> made = 0;
     std::atomic<bool> has_note = false;
-    std::atomic<int> reads = 0;
 
     DeviceSource source() {
         return {[this] { return list(); }, [this](const std::string& id) { return make(id); }};
@@ -249,6 +248,7 @@ private slots:
         QVERIFY2(banner(window).startsWith("Made cuda:0 (cuda:0): cudaMalloc failed: out of memory"),
                  qPrintable(banner(window)));
         QVERIFY(banner(window).endsWith("(cpu) does the work instead"));
+        QCOMPARE(machine.made.load(), 2); // tried once, then the CPU
     }
 
     void theCpuGoesOnWhereTheGpuFails() {
