@@ -123,7 +123,9 @@ MadeDevice makeDevice(const DeviceSource& source, const std::string& wanted) {
     made.devices = source.list();
     const std::string usual = default_device(made.devices);
     const std::string first = wanted == "auto" ? usual : wanted;
-    for (const std::string& id : {first, usual, std::string("cpu")}) {
+    std::vector<std::string> candidates{first, usual, "cpu"};
+    candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
+    for (const std::string& id : candidates) {
         try {
             made.device = with_cpu_fallback(source.make(id));
             made.id = id;

@@ -9,3 +9,5 @@ quantoscope_test(gui_window_test SOURCES app/gui_frame_window.cpp app/gui_frame_
 quantoscope_test(gui_program_test SOURCES app/gui_frame_program.cpp app/gui_frame_files.cpp LABELS gui
   LIBRARIES quantoscope_gui)
 add_dependencies(gui_program_test quantoscope)
+quantoscope_test(gui_devices_test SOURCES app/gui_devices.cpp app/gui_frame_files.cpp LABELS gui
+  LIBRARIES quantoscope_gui)

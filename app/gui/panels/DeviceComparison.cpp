@@ -115,7 +115,7 @@ DeviceComparison::DeviceComparison(Session* session, const QString& other, QWidg
         ticks_.stop();
         progress_->hide();
         verdict_->setText(
-            QStringLiteral("%1 cannot be used: %2.")
+            QStringLiteral("The comparison with %1 has failed: %2.")
                 .arg(other, failure.where.isEmpty() ? failure.what : failure.where + ": " + failure.what));
     });
     start(session, other);
@@ -133,11 +133,14 @@ void DeviceComparison::start(Session* session, const QString& other) {
         [checkpoint = checkpoint_, tensors = session->coverage().tensors, specs = session->formats(),
          first = session->device(), known = session->currentReports(), make = session->deviceSource().make,
          id = other.toStdString()](JobControl& job) {
-            // Nothing may do the other device's work in its place: results that agree would tell nothing.
+            // Nothing may do a device's work in its place: results that agree would tell nothing.
             const std::unique_ptr<Device> second = make(id);
+            const DeviceInfo before = first->info();
             Comparison comparison = compare_devices(*checkpoint, tensors, specs, *first, *second, job,
                                                     [&](std::size_t tensor) { return known[tensor].get(); });
-            return Outcome{second->info(), std::move(comparison), second->notes()};
+            if (first->info().id != before.id)
+                throw Error(before.name, "failed meanwhile");
+            return Outcome{std::move(comparison), second->notes()};
         },
         [this](const Outcome& outcome) { show(outcome); });
     ticks_.start();
@@ -157,8 +160,10 @@ void DeviceComparison::show(const Outcome& outcome) {
     for (std::size_t i = 0; i < comparison.specs.size(); ++i)
         addRow(QString::fromStdString(comparison.specs[i].text()), comparison.formats[i]);
     addRow("All", comparison.overall());
-    for (const int column : {name, tensors, counts, deviation})
+    for (const int column : {name, tensors, counts, deviation}) {
         table_->resizeColumnToContents(column);
+        table_->setColumnWidth(column, table_->columnWidth(column) + 10);
+    }
     QStringList notes;
     for (const std::string& note : outcome.notes)
         notes += QString::fromStdString(note) + '.';

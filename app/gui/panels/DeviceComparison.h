@@ -27,7 +27,6 @@ public:
 
 private:
     struct Outcome {
-        DeviceInfo other;
         Comparison comparison;
         std::vector<std::string> notes;
     };

@@ -50,7 +50,9 @@ QStringList checkpointTexts(const Checkpoint* checkpoint, const Throughput& run)
     if (run.total > 0 && run.done < run.total)
         end = between + "stopped at " + amount(run.done, run.total);
     const QString took = run.total > 0 && end.isEmpty() ? between + "analysed in " + duration(run.seconds) : end;
-    return {all + took, all + end, name + between + size + end, name + end};
+    constexpr qsizetype short_name = 24;
+    const QString cut = name.size() <= short_name ? name : name.left(short_name - 1) + QStringLiteral("…");
+    return {all + took, all + end, name + between + size + end, cut + end};
 }
 
 /// "12.3 GB/s · 41.0 % of the memory's 30.1 GB/s · CPU".

@@ -16,6 +16,9 @@ class JobBar : public QWidget {
 public:
     explicit JobBar(Session* session, QWidget* parent = nullptr);
 
+    /// Does not keep the window wide: with less room it says less.
+    QSize minimumSizeHint() const override { return {420, QWidget::minimumSizeHint().height()}; }
+
 protected:
     void resizeEvent(QResizeEvent* event) override;
 

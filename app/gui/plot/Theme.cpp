@@ -142,6 +142,8 @@ QToolButton:pressed, QToolButton:checked { background: @pressed; }
 QToolButton[framed="true"]:checked { border-color: @accent; }
 QToolButton:focus { border-color: @accent; }
 QToolButton[popupMode="1"] { padding-right: 18px; }
+QToolButton[popupMode="2"] { padding-right: 18px; }
+QToolButton::menu-indicator { subcontrol-origin: padding; subcontrol-position: center right; right: 5px; }
 QToolButton::menu-button { border: none; width: 16px; }
 QTreeView, QTableView { background: @background; border: none; outline: none; }
 QTreeView::item { padding: 2px 0; }
