@@ -5,6 +5,7 @@
 #include "core/formats/codec_dispatch.h"
 #include "core/formats/scoped_codec.h"
 #include "core/formats/simd/codebook4.h"
+#include "core/formats/stored_arrays.h"
 
 namespace qs {
 
@@ -74,7 +75,7 @@ public:
 
     std::vector<StoredArray> store(const float* weights) const override {
         const auto all = this->encode_all(weights);
-        return {stored_array("weight.u8", packed(all.codes)), absmax_array(all.scales)};
+        return stored_arrays(all.codes, all.scales);
     }
 
 protected:
@@ -102,10 +103,8 @@ public:
     }
 
     void finish_scan() override {
-        const std::vector<float>& absmax = blocks();
-        const double sum = std::accumulate(absmax.begin(), absmax.end(), 0.0);
-        offset_ = absmax.empty() ? 0.0F : static_cast<float>(sum / static_cast<double>(absmax.size()));
-        nested_ = quantize_nested(absmax, offset_);
+        offset_ = nested_offset(blocks());
+        nested_ = quantize_nested(blocks(), offset_);
     }
 
     double stored_bits() const override {
@@ -116,9 +115,7 @@ public:
 
     std::vector<StoredArray> store(const float* weights) const override {
         const auto all = this->encode_all(weights);
-        return {stored_array("weight.u8", packed(all.codes)), stored_array("absmax.u8", nested_.codes),
-                stored_array("nested_absmax.f32", nested_.scales),
-                stored_array("offset.f32", std::vector<float>{offset_})};
+        return stored_arrays(all.codes, nested_, offset_);
     }
 
 protected:
@@ -175,6 +172,22 @@ std::unique_ptr<TensorCodec> bind(const Dynamic8Codec& codec, const FormatSpec&,
 }
 
 } // namespace
+
+std::vector<StoredArray> stored_arrays(const std::vector<std::uint16_t>& codes,
+                                       const std::vector<AbsmaxScale>& scales) {
+    return {stored_array("weight.u8", packed(codes)), absmax_array(scales)};
+}
+
+std::vector<StoredArray> stored_arrays(const std::vector<std::uint16_t>& codes, const NestedAbsmax& nested,
+                                       float offset) {
+    return {stored_array("weight.u8", packed(codes)), stored_array("absmax.u8", nested.codes),
+            stored_array("nested_absmax.f32", nested.scales), stored_array("offset.f32", std::vector<float>{offset})};
+}
+
+float nested_offset(const std::vector<float>& absmax) {
+    const double sum = std::accumulate(absmax.begin(), absmax.end(), 0.0);
+    return absmax.empty() ? 0.0F : static_cast<float>(sum / static_cast<double>(absmax.size()));
+}
 
 std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const TensorShape& shape, const float*) {
     return with_bitsandbytes_codec(spec, [&](const auto& codec) { return bind(codec, spec, shape); });
