@@ -18,6 +18,8 @@ void check(const MethodSpec& method, const FormatSpec& format, const TensorShape
     require_takes(method, format);
     if (shape.count() == 0)
         throw Error("method " + method.id, "the matrix has no weights");
+    if (shape.matrices != 1)
+        throw Error("method " + method.id, "stacked matrices have calibrations of their own", "apply it to each");
     if (!qs::method(method.id).calibrates && calibration.tokens() == 0)
         return;
     if (calibration.columns() != shape.columns)
@@ -109,11 +111,17 @@ std::vector<float> shared_smoothing(const MethodSpec& method, const FormatSpec& 
                                     const JobControl& job) {
     if (method.id != "awq" && method.id != "smoothquant")
         return {};
-    for (const LayerWeight& layer : layers)
+    std::vector<std::vector<float>> storage(layers.size());
+    std::vector<LayerWeight> finite;
+    for (const LayerWeight& layer : layers) {
         check(method, format, layer.shape, calibration);
+        finite.push_back(
+            {finite_weights(layer.values, static_cast<std::size_t>(layer.shape.count()), storage[finite.size()]),
+             layer.shape});
+    }
     if (method.id == "awq")
-        return awq_scales(method, format, layers, calibration, job).scales;
-    return smoothquant_scales(method, layers, calibration);
+        return awq_scales(method, format, finite, calibration, job).scales;
+    return smoothquant_scales(method, finite, calibration);
 }
 
 void round_inputs(const MethodResult& result, std::size_t columns, float* inputs, std::size_t tokens) {

@@ -1,7 +1,7 @@
 #include <cmath>
 
-#include "core/formats/codec_dispatch.h"
 #include "core/formats/registry.h"
+#include "core/methods/codecs.h"
 #include "core/methods/matrix.h"
 #include "core/methods/rounding.h"
 
@@ -73,22 +73,19 @@ public:
 private:
     /// A group of some rows.
     void clip(std::size_t first, std::size_t rows, std::size_t begin, std::size_t width) {
-        const auto columns = static_cast<Eigen::Index>(columns_), at = static_cast<Eigen::Index>(begin);
-        const auto size = static_cast<Eigen::Index>(width);
-        const auto part = view(weights_.data() + first * columns_, rows, columns_).middleCols(at, size);
-        auto group = Eigen::Map<RowMatrix<float>, 0, Eigen::OuterStride<>>(
-            weights_.data() + first * columns_ + begin, part.rows(), size, Eigen::OuterStride<>(columns));
+        const auto at = static_cast<Eigen::Index>(begin), size = static_cast<Eigen::Index>(width);
+        auto group = view(weights_.data() + first * columns_, rows, columns_).middleCols(at, size);
         const RowMatrix<float> original = group;
         const Eigen::VectorXf largest = original.cwiseAbs().rowwise().maxCoeff();
-        Eigen::VectorXf best = largest, least = Eigen::VectorXf::Constant(part.rows(), INFINITY);
-        RowMatrix<float> difference(part.rows(), size), product;
+        Eigen::VectorXf best = largest, least = Eigen::VectorXf::Constant(group.rows(), INFINITY);
+        RowMatrix<float> difference(group.rows(), size), product;
         for (int trial = 0; trial < clip_trials; ++trial) {
             const float share = 1 - static_cast<float>(trial) / clip_steps;
-            for (Eigen::Index row = 0; row < part.rows(); ++row)
+            for (Eigen::Index row = 0; row < group.rows(); ++row)
                 round_clipped(original.row(row).data(), difference.row(row).data(), width, largest(row) * share);
             difference -= original;
             product.noalias() = difference * hessian_.block(at, at, size, size);
-            for (Eigen::Index row = 0; row < part.rows(); ++row) {
+            for (Eigen::Index row = 0; row < group.rows(); ++row) {
                 const float error = product.row(row).dot(difference.row(row));
                 if (error < least(row)) {
                     least(row) = error;
@@ -96,7 +93,7 @@ private:
                 }
             }
         }
-        for (Eigen::Index row = 0; row < part.rows(); ++row)
+        for (Eigen::Index row = 0; row < group.rows(); ++row)
             group.row(row) = original.row(row).cwiseMin(best(row)).cwiseMax(-best(row));
     }
 
@@ -128,7 +125,7 @@ RowMatrix<float> scaled_hessian(const std::vector<double>& hessian, const std::v
 void clip_groups(const MethodInput& input, const std::vector<float>& scales, std::vector<float>& weights) {
     const auto columns = static_cast<std::size_t>(input.shape.columns);
     const RowMatrix<float> hessian = scaled_hessian(input.calibration.hessian(), scales);
-    with_codec(input.format, [&](const auto& codec) {
+    with_weight_codec(input.format, [&](const auto& codec) {
         // Blocks of the flattened tensor that reach over the end of a row are not clipped, nor are those beside them.
         if (codec.scope().kind == Scope::Kind::flat && columns % codec.scope().size != 0)
             return;

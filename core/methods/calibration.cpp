@@ -37,7 +37,6 @@ std::uint64_t hash_of(std::uint64_t token, const float* row, std::size_t columns
 /// Adds XᵀX, on and below the diagonal, to sums in float64.
 void add_gram(const float* inputs, std::size_t tokens, std::size_t columns, double* gram) {
     const auto x = view(inputs, tokens, columns);
-    const auto sums = view(gram, columns, columns);
     const std::size_t tiles = (columns + tile - 1) / tile;
     tbb::parallel_for(std::size_t{0}, tiles * tiles, [&](std::size_t index) {
         const std::size_t row = index / tiles * tile, column = index % tiles * tile;
@@ -45,7 +44,7 @@ void add_gram(const float* inputs, std::size_t tokens, std::size_t columns, doub
             return;
         const std::size_t height = std::min(tile, columns - row), width = std::min(tile, columns - column);
         const auto at = [](std::size_t i) { return static_cast<Eigen::Index>(i); };
-        auto block = MatrixView<double>(sums).block(at(row), at(column), at(height), at(width));
+        auto block = view(gram, columns, columns).block(at(row), at(column), at(height), at(width));
         RowMatrix<float> product;
         for (std::size_t token = 0; token < tokens; token += tokens_at_once) {
             const std::size_t count = std::min(tokens_at_once, tokens - token);

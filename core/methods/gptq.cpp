@@ -1,10 +1,10 @@
 #include <numeric>
 
 #include "core/base/error.h"
-#include "core/formats/codec_dispatch.h"
 #include "core/formats/registry.h"
 #include "core/formats/scoped_codec.h"
 #include "core/formats/stored_arrays.h"
+#include "core/methods/codecs.h"
 #include "core/methods/matrix.h"
 #include "core/methods/rounding.h"
 
@@ -32,20 +32,22 @@ std::vector<std::uint32_t> by_activity(const std::vector<double>& hessian, std::
 /// and columns reversed H = L·Lᵀ, so L⁻¹ reversed is U: the inverse itself is never made.
 class InverseFactor {
 public:
-    InverseFactor(const std::vector<double>& hessian, const std::vector<std::uint32_t>& order, double damping)
-        : columns_(order.size()), factor_(RowMatrix<double>::Zero(size(), size())) {
+    InverseFactor(std::vector<double> hessian, const std::vector<std::uint32_t>& order, double damping)
+        : columns_(order.size()) {
         Eigen::MatrixXd reversed(size(), size());
         for (std::size_t i = 0; i < columns_; ++i)
             for (std::size_t j = 0; j < columns_; ++j)
                 reversed(at(last(i)), at(last(j))) = hessian[order[i] * columns_ + order[j]] + (i == j ? damping : 0);
+        std::vector<double>().swap(hessian); // of wide layers it is large
         const Eigen::LLT<Eigen::Ref<Eigen::MatrixXd>> cholesky(reversed);
         if (cholesky.info() != Eigen::Success)
             throw Error("method gptq", "the inputs' Hessian is not positive definite", "raise damp");
+        factor_ = RowMatrix<double>::Zero(size(), size());
         tbb::parallel_for(std::size_t{0}, (columns_ + at_once - 1) / at_once,
                           [&](std::size_t part) { invert_columns(reversed, part * at_once); });
     }
 
-    const RowMatrix<double>& matrix() const { return factor_; }
+    RowMatrix<double> take() { return std::move(factor_); }
 
 private:
     static constexpr std::size_t at_once = 64;
@@ -112,7 +114,8 @@ public:
         if (act_order_)
             order_ = by_activity(hessian, columns_);
         fit_all();
-        factor_ = InverseFactor(hessian, order_, damping(hessian)).matrix();
+        const double damping = damping_of(hessian);
+        factor_ = InverseFactor(std::move(hessian), order_, damping).take();
         codes_.resize(weights_.size());
     }
 
@@ -145,7 +148,7 @@ private:
             throw Error("method gptq", "all inputs of the calibration are 0", "give another calibration text");
     }
 
-    double damping(const std::vector<double>& hessian) const {
+    double damping_of(const std::vector<double>& hessian) const {
         double sum = 0;
         for (std::size_t column = 0; column < columns_; ++column)
             sum += hessian[column * (columns_ + 1)];
@@ -261,33 +264,14 @@ private:
     std::vector<std::uint16_t> codes_;
 };
 
-template <class Codec>
-void solve_with(const Codec& codec, const MethodInput& input, MethodResult& result) {
-    Solver<Codec>(codec, input).solve(result);
-}
-
 } // namespace
 
 void apply_gptq(const MethodInput& input, MethodResult& result) {
-    const FormatSpec& format = input.format;
-    if (format.id == "nf4" || format.id == "fp4") {
-        const auto block = static_cast<std::uint64_t>(format.integer("block"));
-        if (format.id == "nf4")
-            solve_with(Nf4Codec{block}, input, result);
-        else
-            solve_with(Fp4Codec{block}, input, result);
-        return;
-    }
-    with_integer_codec(format, [&](const auto& codec) {
-        using Codec = std::decay_t<decltype(codec)>;
-        if constexpr (std::is_same_v<Codec, SymmetricIntCodec>) {
+    with_weight_codec(input.format, [&]<class Codec>(const Codec& codec) {
+        if constexpr (std::is_same_v<Codec, SymmetricIntCodec>)
             if (input.method.choice("fit") == "gptq")
-                solve_with(ReferenceSymmetricCodec{codec}, input, result);
-            else
-                solve_with(codec, input, result);
-        } else if constexpr (std::is_same_v<Codec, AffineIntCodec>) {
-            solve_with(codec, input, result);
-        }
+                return Solver(ReferenceSymmetricCodec{codec}, input).solve(result);
+        Solver(codec, input).solve(result);
     });
 }
 

@@ -1,8 +1,8 @@
 #include <cmath>
 
-#include "core/formats/codec_dispatch.h"
 #include "core/formats/registry.h"
 #include "core/formats/stored_arrays.h"
+#include "core/methods/codecs.h"
 #include "core/methods/matrix.h"
 #include "core/methods/rounding.h"
 
@@ -31,14 +31,7 @@ public:
     explicit Solver(const MethodInput& input)
         : input_(input), bound_(bind_codec(input.format, input.shape)),
           columns_(static_cast<std::size_t>(input.shape.columns)),
-          codec_(with_integer_codec(
-              input.format,
-              [&](const auto& codec) {
-                  if constexpr (requires { codec.half_scales; })
-                      return AffineIntCodec{codec.scope_, codec.bits, codec.half_scales, codec.code_count};
-                  else
-                      return AffineIntCodec{};
-              })),
+          codec_(make_int_codec<AffineIntCodec>(input.format, integer_bits(input.format))),
           p_(static_cast<float>(input.method.real("p"))) {
         for (std::uint64_t at = 0; at < input.shape.count(); at = bound_->level_block(at).end) {
             const LevelBlock group = bound_->level_block(at);
