@@ -109,7 +109,7 @@ def awq_case(name, seed, group, quantize):
 
 # --- HQQ -------------------------------------------------------------------------------------------------------
 
-def hqq(w, bits, early_stop):
+def hqq(w, bits, early_stop, beta):
     """Groups in rows of w."""
     top = f32(2**bits - 1)
     low, high = w.min(1, keepdims=True), w.max(1, keepdims=True)
@@ -119,7 +119,7 @@ def hqq(w, bits, early_stop):
     zero = -low * scale
     if bits == 4:
         zero = np.rint(zero)
-    beta, kappa, p = 10.0, 1.01, f32(0.7)
+    kappa, p = 1.01, f32(0.7)
     best, kept, iterations = np.inf, zero, 0
     for _ in range(20):
         q = np.clip(np.rint(w * scale + zero), 0, top)
@@ -142,11 +142,11 @@ def hqq(w, bits, early_stop):
     return q, 1 / scale, zero, iterations
 
 
-def hqq_case(bits, seed, group, early_stop):
+def hqq_case(bits, seed, group, early_stop, beta=10.0):
     w, _ = made_layer(16, 128, 0, seed)
-    q, scale, zero, iterations = hqq(w.reshape(-1, group), bits, early_stop)
+    q, scale, zero, iterations = hqq(w.reshape(-1, group), bits, early_stop, beta)
     return {"format": f"int{bits}:group={group},scales=fp32", "seed": seed, "rows": 16, "columns": 128,
-            "early_stop": early_stop, "iterations": iterations, "codes": q.astype(int).flatten().tolist(),
+            "method": f"hqq:early_stop={int(early_stop)},beta={beta:g}", "iterations": iterations, "codes": q.astype(int).flatten().tolist(),
             "scales": scale.flatten().tolist(), "zeros": zero.flatten().tolist()}
 
 
@@ -172,4 +172,6 @@ write("awq.json", [
 ])
 write("hqq.json", [hqq_case(bits, 30 + bits, group, early_stop)
                    for bits, group in ((8, 128), (4, 64), (4, 128), (3, 64), (2, 16))
-                   for early_stop in (True, False)])
+                   for early_stop in (True, False)]
+      # With errors as small as these weights' the default beta shrinks all of them to nothing.
+      + [hqq_case(bits, 40 + bits, 64, False, 3000.0) for bits in (3, 2)])

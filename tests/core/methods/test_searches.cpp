@@ -144,8 +144,7 @@ private slots:
     void hqq_equals_numpy() {
         for (const Json& item : expected("hqq.json")) {
             const MadeLayer layer = layer_of(item);
-            const std::string method = item["early_stop"].get<bool>() ? "hqq" : "hqq:early_stop=0";
-            const MethodResult result = apply(layer, item["format"], method, Calibration(layer.columns));
+            const MethodResult result = apply(layer, item["format"], item["method"], Calibration(layer.columns));
             QVERIFY(deviation(floats_of(result, "scales.f32"), item["scales"]) < 1e-6);
             QVERIFY(deviation(floats_of(result, "zeros.f32"), item["zeros"]) < 1e-5);
             const std::vector<int> codes = item["codes"];
