@@ -1,6 +1,7 @@
 #include "core/methods/calibration.h"
 
 #include <cmath>
+#include <iterator>
 
 #include "core/base/error.h"
 #include "core/base/half.h"

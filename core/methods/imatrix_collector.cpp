@@ -10,7 +10,8 @@
 #include "core/base/atomic_file.h"
 #include "core/base/error.h"
 
-// The files are those of ggml-org/llama.cpp 0a32c5ee, tools/imatrix/imatrix.cpp (save_imatrix, save_imatrix_legacy).
+// The files are those of ggml-org/llama.cpp 006e7ef9, tools/imatrix/imatrix.cpp (save_imatrix, without the sums that
+// are not squared, and save_imatrix_legacy).
 
 namespace qs {
 

@@ -37,8 +37,9 @@ bool is_int8(const FormatSpec& spec) {
     return spec.id == "int8";
 }
 
+/// Without outliers of the weights: those of the inputs are kept.
 bool is_llm_int8(const FormatSpec& spec) {
-    return spec.id == "llm_int8";
+    return spec.id == "llm_int8" && spec.real("threshold") == 0;
 }
 
 bool is_weighted(const FormatSpec& spec) {
@@ -104,7 +105,7 @@ std::vector<Method> make_table() {
          "rounding that weighs columns by their inputs' mean squares",
          {},
          "ggml's that take importances",
-         "llama.cpp 0a32c5ee, tools/imatrix and tools/quantize",
+         "ggml-org/llama.cpp 006e7ef9, tools/imatrix; 0a32c5ee, tools/quantize",
          true,
          is_weighted,
          apply_imatrix},
@@ -124,7 +125,7 @@ std::vector<Method> make_table() {
         {"llm_int8",
          "LLM.int8(): inputs and weights in 8 bits, columns with outliers in 16",
          {real("threshold", "6", 0.001, 65504, "Inputs of at least this magnitude are outliers.")},
-         "llm_int8",
+         "llm_int8 without a threshold of its own",
          "Dettmers et al., LLM.int8() (2022)",
          true,
          is_llm_int8,

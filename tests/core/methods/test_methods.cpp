@@ -5,6 +5,7 @@
 #include <QTest>
 
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "core/formats/registry.h"
@@ -130,6 +131,7 @@ private slots:
                                                                         {"hqq", "nf4"},
                                                                         {"smoothquant", "int4"},
                                                                         {"llm_int8", "int8"},
+                                                                        {"llm_int8", "llm_int8:threshold=0.5"},
                                                                         {"imatrix", "nf4"}}) {
             const QString error = refusal([&, m = method, f = format] { apply(layer, f, m, layer.calibration()); });
             QVERIFY2(error.contains(QString("method ") + method) && error.contains(format) && error.contains("takes"),
