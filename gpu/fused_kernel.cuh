@@ -41,44 +41,42 @@ __device__ inline Oct load_oct(const void* data, std::uint64_t offset, unsigned 
     return oct;
 }
 
-/// Error sums of a thread, of eight weights at a time: sums in float32 that go to float64 together. As in
-/// TensorCodec::leaves_w2(), Σw² is left out of them and Σv² is what it has more than Σw²: of weights of few bits, as
-/// bfloat16's, sums of squares in float32 are rounded one way.
+/// Error sums of a thread, of eight weights at a time. Products are summed in float64: weights of few bits have few
+/// different errors, whose products float32 would round one way over and over. The errors themselves are summed in
+/// float32 first. As in TensorCodec::leaves_w2(), Σw² is left out, and Σv² is what it has more than Σw².
 class OctSums {
 public:
     __device__ explicit OctSums(bool exact) : exact_(exact) {}
 
     __device__ void add(unsigned position, unsigned present, const Oct& weights, const Oct& reconstructions) {
-        float excess = 0, d2 = 0, d1 = 0, largest = 0, size = 0;
+        float d1 = 0, largest = 0;
+        double d2 = 0, wd = 0;
 #pragma unroll
         for (unsigned i = 0; i < 8; ++i) {
-            const float w = weights.w[i], v = reconstructions.w[i], d = w - v, sum = w + v;
-            excess = __fmaf_rn(-d, sum, excess);
-            d2 = __fmaf_rn(d, d, d2);
+            const float w = weights.w[i], v = reconstructions.w[i], d = w - v;
+            const auto exact_d = static_cast<double>(d);
+            d2 = __fma_rn(exact_d, exact_d, d2);
+            wd = __fma_rn(static_cast<double>(w), exact_d, wd);
             d1 += d;
             largest = fmaxf(largest, fabsf(d));
-            size = __fmaf_rn(sum, sum, size);
         }
-        // Squares must neither overflow, which infinities and NaN do too, nor lose their bits below all float32.
-        const bool tame = size + d2 < 0x1p100F && (largest == 0 || largest > 0x1p-50F);
-        if (exact_ || present < 8 || !tame) {
+        const bool finite = fabsf(d1) < INFINITY;
+        if (exact_ || present < 8 || !finite) {
             for (unsigned i = 0; i < present; ++i)
                 sums_.add(position + i, weights.w[i], reconstructions.w[i]);
             bound_ = static_cast<float>(sums_.max_abs);
             return;
         }
         sums_.count += 8;
-        sums_.sum_v2 += static_cast<double>(excess);
-        sums_.sum_d2 += static_cast<double>(d2);
+        sums_.sum_v2 += d2 - 2 * wd;
+        sums_.sum_d2 += d2;
         sums_.sum_d -= static_cast<double>(d1);
         // Rounded differences order as the exact ones do, but for ties.
         if (largest >= bound_ && largest > 0)
             keep_largest(position, weights, reconstructions);
     }
 
-    __device__ const ErrorAccumulator& sums() const {
-        return sums_;
-    }
+    __device__ const ErrorAccumulator& sums() const { return sums_; }
 
 private:
     __device__ void keep_largest(unsigned position, const Oct& weights, const Oct& reconstructions) {

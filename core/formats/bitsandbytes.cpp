@@ -3,6 +3,7 @@
 #include "core/formats/codec_dispatch.h"
 #include "core/formats/scoped_codec.h"
 #include "core/formats/simd/codebook4.h"
+#include "core/formats/stored_arrays.h"
 
 namespace qs {
 
@@ -72,7 +73,7 @@ public:
 
     std::vector<StoredArray> store(const float* weights) const override {
         const auto all = this->encode_all(weights);
-        return {stored_array("weight.u8", packed(all.codes)), absmax_array(all.scales)};
+        return stored_arrays(all.codes, all.scales);
     }
 
 protected:
@@ -109,9 +110,7 @@ public:
 
     std::vector<StoredArray> store(const float* weights) const override {
         const auto all = this->encode_all(weights);
-        return {stored_array("weight.u8", packed(all.codes)), stored_array("absmax.u8", nested_.codes),
-                stored_array("nested_absmax.f32", nested_.scales),
-                stored_array("offset.f32", std::vector<float>{nested_.offset})};
+        return stored_arrays(all.codes, nested_);
     }
 
 protected:
@@ -167,6 +166,17 @@ std::unique_ptr<TensorCodec> bind(const Dynamic8Codec& codec, const FormatSpec&,
 }
 
 } // namespace
+
+std::vector<StoredArray> stored_arrays(const std::vector<std::uint16_t>& codes,
+                                       const std::vector<AbsmaxScale>& scales) {
+    return {stored_array("weight.u8", packed(codes)), absmax_array(scales)};
+}
+
+std::vector<StoredArray> stored_arrays(const std::vector<std::uint16_t>& codes, const NestedAbsmax& nested) {
+    return {stored_array("weight.u8", packed(codes)), stored_array("absmax.u8", nested.codes),
+            stored_array("nested_absmax.f32", nested.scales),
+            stored_array("offset.f32", std::vector<float>{nested.offset})};
+}
 
 std::unique_ptr<TensorCodec> bind_bitsandbytes(const FormatSpec& spec, const TensorShape& shape, const float*) {
     return with_bitsandbytes_codec(spec, [&](const auto& codec) { return bind(codec, spec, shape); });

@@ -5,6 +5,7 @@
 #include "core/formats/codec_dispatch.h"
 #include "core/formats/scoped_codec.h"
 #include "core/formats/simd/uniform.h"
+#include "core/formats/stored_arrays.h"
 
 namespace qs {
 
@@ -64,11 +65,7 @@ public:
 
     std::vector<StoredArray> store(const float* weights) const override {
         const auto all = encode_all(weights);
-        std::vector<float> scales;
-        for (const auto& scale : all.scales)
-            scales.push_back(scale.scale);
-        return {stored_array("codes.i8", signed_bytes(all.codes, 1 << (codec().bits - 1))),
-                stored_array("scales.f32", scales)};
+        return stored_arrays(codec(), all.codes, all.scales);
     }
 };
 
@@ -87,13 +84,7 @@ public:
 
     std::vector<StoredArray> store(const float* weights) const override {
         const auto all = encode_all(weights);
-        std::vector<float> scales, zeros;
-        for (const auto& scale : all.scales) {
-            scales.push_back(scale.scale);
-            zeros.push_back(scale.zero);
-        }
-        return {stored_array("codes.i8", signed_bytes(all.codes, 0)), stored_array("scales.f32", scales),
-                stored_array("zeros.f32", zeros)};
+        return stored_arrays(codec(), all.codes, all.scales);
     }
 };
 
@@ -185,6 +176,25 @@ std::unique_ptr<TensorCodec> bind(const LlmInt8Codec& codec, const TensorShape& 
 }
 
 } // namespace
+
+std::vector<StoredArray> stored_arrays(const SymmetricIntCodec& codec, const std::vector<std::uint16_t>& codes,
+                                       const std::vector<SymmetricIntCodec::Scale>& stored) {
+    std::vector<float> scales;
+    for (const auto& scale : stored)
+        scales.push_back(scale.scale);
+    return {stored_array("codes.i8", signed_bytes(codes, 1 << (codec.bits - 1))), stored_array("scales.f32", scales)};
+}
+
+std::vector<StoredArray> stored_arrays(const AffineIntCodec&, const std::vector<std::uint16_t>& codes,
+                                       const std::vector<AffineIntCodec::Scale>& stored) {
+    std::vector<float> scales, zeros;
+    for (const auto& scale : stored) {
+        scales.push_back(scale.scale);
+        zeros.push_back(scale.zero);
+    }
+    return {stored_array("codes.i8", signed_bytes(codes, 0)), stored_array("scales.f32", scales),
+            stored_array("zeros.f32", zeros)};
+}
 
 std::unique_ptr<TensorCodec> bind_integer(const FormatSpec& spec, const TensorShape& shape, const float*) {
     return with_integer_codec(spec, [&](const auto& codec) { return bind(codec, shape); });

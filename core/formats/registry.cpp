@@ -1,10 +1,8 @@
 #include "core/formats/registry.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <map>
-#include <set>
 
 #include "core/base/error.h"
 #include "core/base/nearest.h"
@@ -302,89 +300,6 @@ std::vector<Format> make_table() {
 
 // --- parsing ---------------------------------------------------------------------------------------------------
 
-std::string join(const std::vector<std::string>& words, const char* between) {
-    std::string text;
-    for (const std::string& word : words)
-        text += (text.empty() ? "" : between) + word;
-    return text;
-}
-
-Error bad_value(const FormatSpec& spec, const FormatParameter& parameter, const std::string& value,
-                const std::string& allowed) {
-    return {"format " + spec.id, "'" + value + "' is not a value of " + parameter.name, "use " + allowed};
-}
-
-std::string range_text(const FormatParameter& parameter) {
-    const auto number = [](double value) { return std::to_string(static_cast<long long>(value)); };
-    return number(parameter.minimum) + " to " + number(parameter.maximum);
-}
-
-/// The value in its one spelling; throws Error where it is not allowed.
-std::string checked_value(const FormatSpec& spec, const FormatParameter& parameter, const std::string& value) {
-    const char* end = value.data() + value.size();
-    switch (parameter.kind) {
-    case Kind::flag:
-        if (value.empty() || value == "1" || value == "true")
-            return "1";
-        if (value == "0" || value == "false")
-            return "0";
-        throw bad_value(spec, parameter, value, "0 or 1");
-    case Kind::choice:
-        if (std::find(parameter.choices.begin(), parameter.choices.end(), value) == parameter.choices.end())
-            throw bad_value(spec, parameter, value, join(parameter.choices, ", "));
-        return value;
-    case Kind::integer: {
-        long long number = 0;
-        const auto parsed = std::from_chars(value.data(), end, number);
-        const bool in_range =
-            parsed.ec == std::errc() && parsed.ptr == end && number >= parameter.minimum && number <= parameter.maximum;
-        const std::string text = std::to_string(number);
-        const auto& allowed = parameter.choices;
-        if (!in_range || (!allowed.empty() && std::find(allowed.begin(), allowed.end(), text) == allowed.end()))
-            throw bad_value(spec, parameter, value, allowed.empty() ? range_text(parameter) : join(allowed, ", "));
-        return text;
-    }
-    case Kind::real: {
-        double number = 0;
-        const auto parsed = std::from_chars(value.data(), end, number);
-        if (parsed.ec != std::errc() || parsed.ptr != end || !(number >= parameter.minimum) ||
-            !(number <= parameter.maximum))
-            throw bad_value(spec, parameter, value, range_text(parameter));
-        char text[32];
-        const auto written = std::to_chars(std::begin(text), std::end(text), number);
-        return {text, written.ptr};
-    }
-    }
-    return value;
-}
-
-std::string_view trimmed(std::string_view text) {
-    const std::size_t begin = std::min(text.find_first_not_of(' '), text.size());
-    return text.substr(begin, text.find_last_not_of(' ') + 1 - begin);
-}
-
-/// The parts between commas, without the blanks around them.
-std::vector<std::string> split_at_commas(std::string_view text) {
-    std::vector<std::string> parts;
-    for (std::size_t begin = 0; begin <= text.size();) {
-        const std::size_t end = std::min(text.find(',', begin), text.size());
-        parts.emplace_back(trimmed(text.substr(begin, end - begin)));
-        begin = end + 1;
-    }
-    return parts;
-}
-
-const FormatParameter& parameter_of(const Format& format, const std::string& name) {
-    std::vector<std::string> names;
-    for (const FormatParameter& parameter : format.parameters) {
-        if (parameter.name == name)
-            return parameter;
-        names.push_back(parameter.name);
-    }
-    throw Error("format " + format.id, "has no parameter '" + name + "'",
-                names.empty() ? "it takes none" : "use " + join(names, ", "));
-}
-
 /// The error for an id that is not in the table; `known` are those that are.
 Error not_a_format(const std::string& id, std::vector<std::string> known) {
     const std::string where = "format '" + id + "'";
@@ -425,23 +340,8 @@ FormatSpec parse_spec(std::string_view text) {
     if (const Recipe* recipe = find_recipe(text.substr(0, colon)))
         throw Error("recipe " + recipe->id, "takes no parameters");
     const Format& entry = format(text.substr(0, colon));
-    FormatSpec spec{entry.id, {}};
-    for (const FormatParameter& parameter : entry.parameters)
-        spec.parameters[parameter.name] = parameter.default_value;
-    if (colon == text.size())
-        return spec;
-    std::set<std::string> given;
-    for (const std::string& option : split_at_commas(text.substr(colon + 1))) {
-        const std::size_t equals = std::min(option.find('='), option.size());
-        const std::string name = option.substr(0, equals);
-        const FormatParameter& parameter = parameter_of(entry, name);
-        if (equals == option.size() && parameter.kind != Kind::flag)
-            throw Error("format " + spec.id, name + " needs a value", "write " + name + "=" + parameter.default_value);
-        spec.parameters[name] =
-            checked_value(spec, parameter, equals == option.size() ? "" : option.substr(equals + 1));
-        if (!given.insert(name).second)
-            throw Error("format " + spec.id, name + " is given twice");
-    }
+    auto [values, given] = parse_parameters("format " + entry.id, entry.parameters, text.substr(colon));
+    FormatSpec spec{entry.id, std::move(values)};
     if (given.contains("group") && !given.contains("scope"))
         spec.parameters["scope"] = "group";
     if (given.contains("group") && spec.choice("scope") != "group")
@@ -449,26 +349,17 @@ FormatSpec parse_spec(std::string_view text) {
                     "leave one of them out");
     // The size of a group means nothing elsewhere: equal formats must be equal specs.
     if (spec.parameters.contains("scope") && spec.choice("scope") != "group")
-        spec.parameters["group"] = parameter_of(entry, "group").default_value;
+        spec.parameters["group"] = std::ranges::find(entry.parameters, "group", &Parameter::name)->default_value;
     return spec;
 }
 
 std::vector<FormatSpec> parse_specs(std::string_view text) {
-    std::vector<std::string> specs;
-    for (const std::string& part : split_at_commas(text)) {
+    const auto known = [](const std::string& part) {
         const std::string id = part.substr(0, part.find(':'));
-        const bool known =
-            find_recipe(part) != nullptr ||
-            std::any_of(formats().begin(), formats().end(), [&](const Format& entry) { return entry.id == id; });
-        const bool continues = !known && !specs.empty() && specs.back().find(':') != std::string::npos &&
-                               part.find(':') == std::string::npos;
-        if (continues)
-            specs.back() += "," + part;
-        else
-            specs.push_back(part);
-    }
+        return find_recipe(part) != nullptr || std::ranges::find(formats(), id, &Format::id) != formats().end();
+    };
     std::vector<FormatSpec> parsed;
-    for (const std::string& spec : specs)
+    for (const std::string& spec : split_specs(text, known))
         if (FormatSpec next = parse_spec(spec); std::find(parsed.begin(), parsed.end(), next) == parsed.end())
             parsed.push_back(std::move(next));
     return parsed;

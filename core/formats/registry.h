@@ -7,21 +7,12 @@
 #include <vector>
 
 #include "core/formats/format_spec.h"
+#include "core/formats/parameters.h"
 #include "core/formats/tensor_codec.h"
 
 namespace qs {
 
-/// A parameter that a format lets the user choose.
-struct FormatParameter {
-    enum class Kind { integer, real, flag, choice };
-    std::string name;
-    Kind kind;
-    std::string default_value;        ///< "0" or "1" for a flag
-    std::vector<std::string> choices; ///< the values to offer; for Kind::integer the only ones allowed if not empty
-    double minimum = 0;               ///< for integer and real
-    double maximum = 0;
-    std::string help; ///< one sentence for a tooltip
-};
+using FormatParameter = Parameter;
 
 /// One row of the table of formats. Everything that lists formats walks formats().
 struct Format {

@@ -72,11 +72,6 @@ void add_some_errors(const float* weights, const float* decoded, std::uint64_t b
     }
 }
 
-void add_errors(const float* weights, const float* decoded, std::uint64_t begin, std::size_t count, ErrorSums& sums) {
-    if (!simd::add_finite_errors(weights, decoded, begin, count, sums))
-        add_some_errors(weights, decoded, begin, count, sums);
-}
-
 /// Room for a piece of a tensor, one a thread.
 struct PieceBuffers {
     std::vector<std::uint16_t> codes;
@@ -91,6 +86,11 @@ struct PieceBuffers {
 };
 
 } // namespace
+
+void add_errors(const float* weights, const float* decoded, std::uint64_t begin, std::size_t count, ErrorSums& sums) {
+    if (!simd::add_finite_errors(weights, decoded, begin, count, sums))
+        add_some_errors(weights, decoded, begin, count, sums);
+}
 
 void TensorCodec::evaluate(const float* weights, std::uint64_t begin, std::size_t count, ErrorSums& sums,
                            std::uint64_t* usage) const {

@@ -69,6 +69,9 @@ struct ErrorSums {
     bool complete(double all_w2, std::uint64_t nonfinite_weights);
 };
 
+/// Adds the errors of reconstructed weights; element i of the arrays is element `begin` + i of the tensor.
+void add_errors(const float* weights, const float* decoded, std::uint64_t begin, std::size_t count, ErrorSums& sums);
+
 /// Weights from which on a tensor is evaluated by its stored words (TensorCodec::evaluate_bf16): so many that rounding
 /// errors of float32 parts cancel.
 inline constexpr std::uint64_t word_forms_from = std::uint64_t{1} << 20;

@@ -141,7 +141,7 @@ bool close(double a, double b, double scale) {
         return std::isnan(a) && std::isnan(b);
     if (std::isinf(a) || std::isinf(b))
         return a == b;
-    return std::abs(a - b) <= 1e-9 * std::max(std::abs(a), std::abs(b)) + 1e-10 * scale;
+    return std::abs(a - b) <= 1e-9 * std::max(std::abs(a), std::abs(b)) + 1e-9 * scale;
 }
 
 /// The first metric that differs by more than 1e-9 of its value, or nothing.
@@ -165,17 +165,17 @@ QString difference(const FormatResult& cpu, const FormatResult& gpu) {
             .arg(b.max_abs)
             .arg(b.max_index);
     if (!close(a.sum_w2, b.sum_w2, 0) || !close(a.sum_v2, b.sum_v2, 0) || !close(a.sum_d2, b.sum_d2, 0))
-        return QString("sums of squares %1 %2 %3, on the GPU %4 %5 %6")
+        return QString("sums of squares %1 %2 %3, on the GPU %4 %5 %6 of themselves more")
             .arg(a.sum_w2)
             .arg(a.sum_v2)
             .arg(a.sum_d2)
-            .arg(b.sum_w2)
-            .arg(b.sum_v2)
-            .arg(b.sum_d2);
+            .arg(b.sum_w2 / a.sum_w2 - 1)
+            .arg(b.sum_v2 / a.sum_v2 - 1)
+            .arg(b.sum_d2 / a.sum_d2 - 1);
     // The bias is what is left when errors of both signs cancel: it is as exact as their sum of sizes.
     const double sizes = std::sqrt(a.sum_d2 * static_cast<double>(a.count));
     if (!close(a.sum_d, b.sum_d, sizes))
-        return QString("bias %1, on the GPU %2").arg(a.sum_d).arg(b.sum_d);
+        return QString("bias %1, on the GPU %2 more, of sizes %3").arg(a.sum_d).arg(b.sum_d - a.sum_d).arg(sizes);
     if (cpu.usage != gpu.usage)
         return "code usage";
     return {};

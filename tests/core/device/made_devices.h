@@ -43,6 +43,7 @@ public:
         work();
         return cpu_->quantize(weights, shape, spec, importance, codes, decoded, job);
     }
+    Algebra& algebra() override { return cpu_->algebra(); }
     double measure_read_gbps(int, JobControl&) override { return 10; }
     BenchResult bench(std::span<const FormatSpec> specs, const std::string& operation, int threads,
                       JobControl& job) override {
