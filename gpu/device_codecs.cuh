@@ -57,6 +57,94 @@ struct DeviceFp4Codec : Fp4Codec {
     }
 };
 
+/// How all lanes of a warp encode and decode together, each its own weight, finite and with its scale: most codecs as
+/// ever. Formats of sixteen levels keep a table in the lanes of the warp, and look values up in each other's registers.
+template <class Codec>
+class WarpCodec {
+public:
+    __device__ explicit WarpCodec(const Codec& codec) : codec_(codec) {}
+    __device__ std::uint32_t encode(float w, const typename Codec::Scale& scale) const {
+        return codec_.encode(w, scale);
+    }
+    __device__ float decode(std::uint32_t code, const typename Codec::Scale& scale) const {
+        return codec_.decode(code, scale);
+    }
+
+private:
+    Codec codec_;
+};
+
+/// Thresholds by cells, one a lane: an interval so narrow that one threshold at most lies in it.
+class LaneThresholds {
+public:
+    /// Of `count` ascending thresholds whose cells differ.
+    template <class Thresholds>
+    __device__ LaneThresholds(unsigned count, float cells, float first, Thresholds threshold)
+        : cells_(cells), first_(first) {
+        const unsigned lane = threadIdx.x % 32;
+#pragma unroll
+        for (unsigned i = 0; i < count; ++i) {
+            const unsigned cell = cell_of(threshold(i));
+            below_ += cell < lane ? 1 : 0;
+            threshold_ = cell == lane ? threshold(i) : threshold_;
+        }
+    }
+
+    /// How many thresholds lie below x.
+    __device__ unsigned rank(float x) const {
+        const unsigned cell = cell_of(x);
+        return __shfl_sync(0xffffffffU, below_, static_cast<int>(cell)) +
+               (x > __shfl_sync(0xffffffffU, threshold_, static_cast<int>(cell)) ? 1U : 0U);
+    }
+
+private:
+    /// Ascends with x: rounded once, to a whole number from 0 to 31, in the last bits of a large float.
+    __device__ unsigned cell_of(float x) const { return __float_as_uint(__fmaf_rn(x, cells_, first_ + 0x1p23F)) % 32; }
+
+    float cells_, first_;
+    unsigned below_ = 0;         ///< thresholds of the cells before
+    float threshold_ = INFINITY; ///< of this cell
+};
+
+template <>
+class WarpCodec<DeviceNf4Codec> {
+public:
+    __device__ explicit WarpCodec(const DeviceNf4Codec&)
+        : thresholds_(15, 15, 16, [](unsigned i) { return Nf4Codec::threshold(i); }),
+          level_(select<16>(threadIdx.x % 16, [](unsigned i) { return Nf4Codec::level(i); })) {}
+
+    __device__ std::uint32_t encode(float w, const AbsmaxScale& scale) const {
+        return thresholds_.rank(w * scale.reciprocal);
+    }
+    __device__ float decode(std::uint32_t code, const AbsmaxScale& scale) const {
+        return __shfl_sync(0xffffffffU, level_, static_cast<int>(code)) * scale.decode;
+    }
+
+private:
+    LaneThresholds thresholds_;
+    float level_;
+};
+
+template <>
+class WarpCodec<DeviceFp4Codec> {
+public:
+    __device__ explicit WarpCodec(const DeviceFp4Codec&)
+        : thresholds_(7, 30, 0, [](unsigned i) { return Fp4Codec::threshold(i); }),
+          level_(select<16>(threadIdx.x % 16, [](unsigned i) { return Fp4Codec::level(i); })) {}
+
+    __device__ std::uint32_t encode(float w, const AbsmaxScale& scale) const {
+        const float x = w * scale.reciprocal;
+        return Fp4Codec::code_of_rank(thresholds_.rank(fabsf(x))) | (x < 0 ? 8U : 0U);
+    }
+    __device__ float decode(std::uint32_t code, const AbsmaxScale& scale) const {
+        return __shfl_sync(0xffffffffU, level_, static_cast<int>(code)) * scale.decode;
+    }
+
+private:
+    LaneThresholds thresholds_;
+    float level_;
+};
+
 /// The form of a codec that runs on the device.
 template <class Codec>
 const Codec& on_device(const Codec& codec) {

@@ -46,27 +46,29 @@ __device__ inline Oct load_oct(const void* data, std::uint64_t offset, unsigned 
 /// float32 first. As in TensorCodec::leaves_w2(), Σw² is left out, and Σv² is what it has more than Σw².
 class OctSums {
 public:
-    __device__ explicit OctSums(bool exact) : exact_(exact) {}
+    /// The first `present` of eight, each for itself in float64.
+    __device__ void add_exactly(unsigned position, unsigned present, const Oct& weights, const Oct& reconstructions) {
+#pragma unroll
+        for (unsigned i = 0; i < 8; ++i)
+            if (i < present)
+                sums_.add(position + i, weights.w[i], reconstructions.w[i]);
+        bound_ = static_cast<float>(sums_.max_abs);
+    }
 
-    __device__ void add(unsigned position, unsigned present, const Oct& weights, const Oct& reconstructions) {
+    __device__ void add(unsigned position, const Oct& weights, const Oct& reconstructions) {
         float d1 = 0, largest = 0;
         double d2 = 0, wd = 0;
 #pragma unroll
         for (unsigned i = 0; i < 8; ++i) {
-            const float w = weights.w[i], v = reconstructions.w[i], d = w - v;
+            const float d = weights.w[i] - reconstructions.w[i];
             const auto exact_d = static_cast<double>(d);
             d2 = __fma_rn(exact_d, exact_d, d2);
-            wd = __fma_rn(static_cast<double>(w), exact_d, wd);
+            wd = __fma_rn(static_cast<double>(weights.w[i]), exact_d, wd);
             d1 += d;
             largest = fmaxf(largest, fabsf(d));
         }
-        const bool finite = fabsf(d1) < INFINITY;
-        if (exact_ || present < 8 || !finite) {
-            for (unsigned i = 0; i < present; ++i)
-                sums_.add(position + i, weights.w[i], reconstructions.w[i]);
-            bound_ = static_cast<float>(sums_.max_abs);
-            return;
-        }
+        if (!(fabsf(d1) < INFINITY))
+            return add_exactly(position, 8, weights, reconstructions);
         sums_.count += 8;
         sums_.sum_v2 += d2 - 2 * wd;
         sums_.sum_d2 += d2;
@@ -80,7 +82,7 @@ public:
 
 private:
     __device__ void keep_largest(unsigned position, const Oct& weights, const Oct& reconstructions) {
-#pragma unroll 1
+#pragma unroll
         for (unsigned i = 0; i < 8; ++i)
             sums_.keep_largest(position + i,
                                static_cast<double>(weights.w[i]) - static_cast<double>(reconstructions.w[i]));
@@ -89,7 +91,6 @@ private:
 
     ErrorAccumulator sums_;
     float bound_ = 0; ///< the largest error so far, rounded
-    bool exact_;
 };
 
 /// The scale of a lane's eight weights: fitted to the block that `lanes` neighbouring lanes share, or looked up.
@@ -111,54 +112,120 @@ __device__ inline typename Codec::Scale scale_of(const Codec& codec, const Fused
     }
 }
 
-/// One format on the unit.
+/// Whether eight weights are finite: what is not, times zero, is NaN.
+__device__ inline bool all_finite(const Oct& oct) {
+    float sum = 0;
+#pragma unroll
+    for (unsigned i = 0; i < 8; ++i)
+        sum = __fmaf_rn(oct.w[i], 0.0F, sum);
+    return sum == 0;
+}
+
+/// One format on a unit.
 template <NativeType type, class Codec>
-__device__ void run_format(const Piece& piece, const Unit& unit, const FusedFormat& format, bool exact) {
-    Codec codec;
-    std::memcpy(&codec, format.codec, sizeof(Codec));
-    const Sink& sink = format.sink;
-    const UsageCounter usage(sink.usage, sink.codes, dynamic_shared());
-    const Binning binning(sink.bins, dynamic_shared() + usage_words(sink.usage, sink.codes));
-    const ScopeWalk walk(format.map, piece.begin + unit.offset);
-    OctSums sums(exact);
-    const unsigned lane = threadIdx.x % warp_threads, warp = threadIdx.x / warp_threads;
-    // All lanes of a warp go round together, as they exchange extents.
-    for (unsigned tile = warp * tile_weights; tile < unit.count; tile += block_warps * tile_weights) {
-        const unsigned position = tile + lane * 8;
-        const unsigned left = position < unit.count ? unit.count - position : 0, present = left < 8 ? left : 8;
-        const Oct oct = load_oct<type>(piece.data, unit.offset + position, present);
-        const auto scale = scale_of(codec, format, walk, position, present, oct);
+class FormatPass {
+public:
+    __device__ FormatPass(const Piece& piece, const Unit& unit, const FusedFormat& format)
+        : piece_(piece), unit_(unit), format_(format), codec_(codec_of(format)), warp_codec_(codec_),
+          walk_(format.map, piece.begin + unit.offset),
+          usage_(format.sink.usage, format.sink.codes, dynamic_shared()),
+          binning_(format.sink.bins, dynamic_shared() + usage_words(format.sink.usage, format.sink.codes)) {}
+
+    __device__ void run(bool exact) {
+        const unsigned lane = threadIdx.x % warp_threads, warp = threadIdx.x / warp_threads;
+        // All lanes of a warp go round together, as they exchange extents and levels.
+        for (unsigned tile = warp * tile_weights; tile < unit_.count; tile += block_warps * tile_weights) {
+            const unsigned position = tile + lane * 8;
+            const unsigned left = position < unit_.count ? unit_.count - position : 0, present = left < 8 ? left : 8;
+            const Oct oct = load_oct<type>(piece_.data, unit_.offset + position, present);
+            const bool usual = !exact && present == 8 && all_finite(oct);
+            if (__all_sync(0xffffffffU, usual ? 1 : 0) != 0)
+                take(position, oct);
+            else
+                take_exactly(position, present, oct);
+        }
+        finish();
+    }
+
+private:
+    __device__ static Codec codec_of(const FusedFormat& format) {
+        Codec codec;
+        std::memcpy(&codec, format.codec, sizeof(Codec));
+        return codec;
+    }
+
+    /// Eight finite weights in every lane.
+    __device__ void take(unsigned position, const Oct& oct) {
+#pragma unroll
+        for (unsigned i = 0; i < 8; ++i)
+            __builtin_assume(is_finite(oct.w[i]));
+        const auto scale = scale_of(codec_, format_, walk_, position, 8, oct);
         Oct decoded;
+        std::uint32_t codes[8];
 #pragma unroll
         for (unsigned i = 0; i < 8; ++i) {
-            const std::uint32_t code = codec.encode(oct.w[i], scale);
-            decoded.w[i] = codec.decode(code, scale);
-            if (i < present) {
-                usage.add(code);
-                binning.add(static_cast<double>(decoded.w[i]));
-            }
+            codes[i] = warp_codec_.encode(oct.w[i], scale);
+            decoded.w[i] = warp_codec_.decode(codes[i], scale);
         }
-        if (present > 0)
-            sums.add(position, present, oct, decoded);
+        count(codes, 8, decoded);
+        sums_.add(position, oct, decoded);
     }
-    if (sink.errors != nullptr) {
-        const ErrorAccumulator total = block_reduce(sums.sums());
-        if (threadIdx.x == 0)
-            total.write(unit.index, sink.errors[unit.index]);
+
+    /// The end of a tensor, weights that are not finite, and small tensors.
+    __device__ void take_exactly(unsigned position, unsigned present, const Oct& oct) {
+        const auto scale = scale_of(codec_, format_, walk_, position, present, oct);
+        Oct decoded;
+        std::uint32_t codes[8];
+#pragma unroll
+        for (unsigned i = 0; i < 8; ++i) {
+            codes[i] = codec_.encode(oct.w[i], scale);
+            decoded.w[i] = codec_.decode(codes[i], scale);
+        }
+        count(codes, present, decoded);
+        sums_.add_exactly(position, present, oct, decoded);
     }
-    usage.finish();
-    binning.finish();
-}
+
+    __device__ void count(const std::uint32_t (&codes)[8], unsigned present, const Oct& decoded) const {
+        usage_.add(codes, present);
+        if (format_.sink.bins.counts != nullptr)
+#pragma unroll
+            for (unsigned i = 0; i < 8; ++i)
+                if (i < present)
+                    binning_.add(static_cast<double>(decoded.w[i]));
+    }
+
+    __device__ void finish() const {
+        const Sink& sink = format_.sink;
+        if (sink.errors != nullptr) {
+            const ErrorAccumulator total = block_reduce(sums_.sums());
+            if (threadIdx.x == 0)
+                total.write(unit_.index, sink.errors[unit_.index]);
+        }
+        usage_.finish();
+        binning_.finish();
+    }
+
+    const Piece& piece_;
+    const Unit& unit_;
+    const FusedFormat& format_;
+    Codec codec_;
+    WarpCodec<Codec> warp_codec_;
+    ScopeWalk walk_;
+    UsageCounter usage_;
+    Binning binning_;
+    OctSums sums_;
+};
 
 template <NativeType type, class... Codecs>
 __device__ inline void run_format(CodecList<Codecs...>, const Piece& piece, const Unit& unit, const FusedFormat& format,
                                   bool exact) {
     unsigned kind = 0;
-    static_cast<void>(((format.kind == kind++ && (run_format<type, Codecs>(piece, unit, format, exact), true)) || ...));
+    static_cast<void>(((format.kind == kind++ && (FormatPass<type, Codecs>(piece, unit, format).run(exact), true)) || ...));
 }
 
 template <NativeType type>
-__global__ void __launch_bounds__(block_threads) fused_kernel(Piece piece, FusedWork work) {
+__global__ void __launch_bounds__(block_threads, 3)
+    fused_kernel(const __grid_constant__ Piece piece, const __grid_constant__ FusedWork work) {
     const Unit unit = unit_of(piece, blockIdx.x);
     if (work.moments != nullptr)
         measure_moments(piece, unit, work.moments[unit.index]);

@@ -95,6 +95,19 @@ public:
             atomicAdd(&usage_[code], Count{1});
     }
 
+    /// The first `present` of eight.
+    __device__ void add(const std::uint32_t (&codes)[8], unsigned present) const {
+        if (shared_ == nullptr && usage_ == nullptr)
+            return;
+        unsigned* const own = shared_ == nullptr ? nullptr : shared_ + threadIdx.x / warp_threads * codes_;
+#pragma unroll
+        for (unsigned i = 0; i < 8; ++i)
+            if (i < present && own != nullptr)
+                atomicAdd(&own[codes[i]], 1U);
+            else if (i < present)
+                atomicAdd(&usage_[codes[i]], Count{1});
+    }
+
     __device__ void finish() const {
         __syncthreads();
         if (shared_ != nullptr)

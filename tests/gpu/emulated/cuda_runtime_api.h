@@ -27,8 +27,10 @@
 #define __host__
 #define __device__
 #define __global__
+#define __grid_constant__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __builtin_assume(condition) static_cast<void>(0)
 // A thread block runs on one thread of the CPU. With `extern` this is the dynamic shared memory.
 #define __shared__ thread_local
 
@@ -187,6 +189,9 @@ inline void __syncthreads() {
 }
 void __syncwarp(unsigned mask = 0xffffffffU);
 unsigned __ballot_sync(unsigned mask, int predicate);
+inline int __all_sync(unsigned mask, int predicate) {
+    return __ballot_sync(mask, predicate) == mask ? 1 : 0;
+}
 
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane, int width = 32) {
