@@ -77,10 +77,12 @@ private:
 /// Thresholds by cells, one a lane: an interval so narrow that one threshold at most lies in it.
 class LaneThresholds {
 public:
-    /// Of `count` ascending thresholds whose cells differ.
+    /// x = 0 lies in the cell `first`; 1 is `cells` further.
+    __device__ LaneThresholds(float cells, float first) : cells_(cells), first_(first) {}
+
+    /// Takes `count` ascending thresholds, whose cells differ.
     template <class Thresholds>
-    __device__ LaneThresholds(unsigned count, float cells, float first, Thresholds threshold)
-        : cells_(cells), first_(first) {
+    __device__ void fill(unsigned count, Thresholds threshold) {
         const unsigned lane = threadIdx.x % 32;
 #pragma unroll
         for (unsigned i = 0; i < count; ++i) {
@@ -99,7 +101,9 @@ public:
 
 private:
     /// Ascends with x: rounded once, to a whole number from 0 to 31, in the last bits of a large float.
-    __device__ unsigned cell_of(float x) const { return __float_as_uint(__fmaf_rn(x, cells_, first_ + 0x1p23F)) % 32; }
+    __device__ unsigned cell_of(float x) const {
+        return __float_as_uint(__fmaf_rn(x, cells_, first_ + 0x1p23F)) % 32;
+    }
 
     float cells_, first_;
     unsigned below_ = 0;         ///< thresholds of the cells before
@@ -109,9 +113,10 @@ private:
 template <>
 class WarpCodec<DeviceNf4Codec> {
 public:
-    __device__ explicit WarpCodec(const DeviceNf4Codec&)
-        : thresholds_(15, 15, 16, [](unsigned i) { return Nf4Codec::threshold(i); }),
-          level_(select<16>(threadIdx.x % 16, [](unsigned i) { return Nf4Codec::level(i); })) {}
+    __device__ explicit WarpCodec(const DeviceNf4Codec&) : thresholds_(15, 16) {
+        thresholds_.fill(15, [](unsigned i) { return Nf4Codec::threshold(i); });
+        level_ = select<16>(threadIdx.x % 16, [](unsigned i) { return Nf4Codec::level(i); });
+    }
 
     __device__ std::uint32_t encode(float w, const AbsmaxScale& scale) const {
         return thresholds_.rank(w * scale.reciprocal);
@@ -122,15 +127,16 @@ public:
 
 private:
     LaneThresholds thresholds_;
-    float level_;
+    float level_ = 0;
 };
 
 template <>
 class WarpCodec<DeviceFp4Codec> {
 public:
-    __device__ explicit WarpCodec(const DeviceFp4Codec&)
-        : thresholds_(7, 30, 0, [](unsigned i) { return Fp4Codec::threshold(i); }),
-          level_(select<16>(threadIdx.x % 16, [](unsigned i) { return Fp4Codec::level(i); })) {}
+    __device__ explicit WarpCodec(const DeviceFp4Codec&) : thresholds_(30, 0) {
+        thresholds_.fill(7, [](unsigned i) { return Fp4Codec::threshold(i); });
+        level_ = select<16>(threadIdx.x % 16, [](unsigned i) { return Fp4Codec::level(i); });
+    }
 
     __device__ std::uint32_t encode(float w, const AbsmaxScale& scale) const {
         const float x = w * scale.reciprocal;
@@ -142,7 +148,7 @@ public:
 
 private:
     LaneThresholds thresholds_;
-    float level_;
+    float level_ = 0;
 };
 
 /// The form of a codec that runs on the device.

@@ -23,8 +23,14 @@ struct Options {
 struct Bench {
     DeviceInfo device;
     double read_gbps = 0;
+    double copy_gbps = 0; ///< from the host's memory to the device's; 0 where they are the same
     std::vector<BenchResult> results;
 };
+
+/// The rate that bounds an operation: of reading the device's memory, or of copying to it.
+double bound_of(const Bench& bench, const BenchResult& result) {
+    return result.operation.starts_with("stream") ? bench.copy_gbps : bench.read_gbps;
+}
 
 /// Measured in one pass unless formats are named.
 constexpr const char* fused_by_default = "nf4,fp4,int8,q8_0,q4_0";
@@ -65,7 +71,7 @@ struct Measurement {
     int threads;
 };
 
-std::vector<Measurement> measurements(const Options& options, const std::set<int>& counts) {
+std::vector<Measurement> measurements(const Options& options, const DeviceInfo& device, const std::set<int>& counts) {
     const bool named = !options.formats.empty();
     const auto specs = named ? parse_formats_option("--formats", options.formats) : all_formats();
     std::vector<Measurement> list;
@@ -77,21 +83,26 @@ std::vector<Measurement> measurements(const Options& options, const std::set<int
         for (const FormatSpec& spec : specs)
             for (const char* operation : {"encode", "decode", "encode+error"})
                 add({spec}, operation);
-    if (options.fused || !named)
-        add(named ? specs : parse_specs(fused_by_default), "encode+error");
+    if (options.fused || !named) {
+        const auto together = named ? specs : parse_specs(fused_by_default);
+        add(together, "encode+error");
+        if (device.kind != "cpu")
+            add(together, "stream+error");
+    }
     return list;
 }
 
 Bench run(const Options& options) {
     const auto device = options.device.make_itself();
-    Bench bench{device->info(), 0, {}};
+    Bench bench{device->info(), 0, 0, {}};
     const std::set<int> counts = thread_counts(bench.device);
-    const auto list = measurements(options, counts);
+    const auto list = measurements(options, bench.device, counts);
     Doing doing;
     RunningJob running([&doing] { return doing.get(); });
     const auto measure_reading = [&] {
         doing.set("measuring the read bandwidth");
         bench.read_gbps = std::max(bench.read_gbps, device->measure_read_gbps(*counts.rbegin(), running.job));
+        bench.copy_gbps = std::max(bench.copy_gbps, device->measure_copy_gbps(running.job));
     };
     // Before and after, because neighbours of the machine come and go.
     measure_reading();
@@ -108,6 +119,7 @@ Json document(const Bench& bench) {
     Json json{{"device", bench.device.id},
               {"device_name", bench.device.name},
               {"read_gbps", json_number(bench.read_gbps)},
+              {"copy_gbps", json_number(bench.copy_gbps)},
               {"results", Json::array()},
               {"skipped", Json::array()}};
     for (const BenchResult& result : bench.results) {
@@ -120,6 +132,8 @@ Json document(const Bench& bench) {
         row["weights_per_second"] = json_number(result.weights_per_second);
         row["input_gbps"] = json_number(result.input_gbps);
         row["fraction_of_read"] = json_number(result.input_gbps / bench.read_gbps);
+        if (result.operation.starts_with("stream"))
+            row["fraction_of_copy"] = json_number(result.input_gbps / bench.copy_gbps);
         json["results"].push_back(std::move(row));
     }
     return json;
@@ -127,17 +141,20 @@ Json document(const Bench& bench) {
 
 std::string text(const Bench& bench) {
     Table table(
-        {{"format"}, {"operation"}, {"threads", true}, {"weights/s", true}, {"GB/s", true}, {"of read", true}, {""}});
+        {{"format"}, {"operation"}, {"threads", true}, {"weights/s", true}, {"GB/s", true}, {"of bound", true}, {""}});
     for (const BenchResult& result : bench.results) {
         std::vector<std::string> row{result.format, result.operation, std::to_string(result.threads)};
         if (result.skipped.empty())
             row.insert(row.end(), {si(result.weights_per_second), fixed(result.input_gbps, 2),
-                                   fixed(100 * result.input_gbps / bench.read_gbps, 1) + " %", ""});
+                                   fixed(100 * result.input_gbps / bound_of(bench, result), 1) + " %", ""});
         else
             row.insert(row.end(), {"–", "–", "–", result.skipped});
         table.add(std::move(row));
     }
-    return fmt::format("{}: memory is read at {:.2f} GB/s\n\n{}", bench.device.name, bench.read_gbps, table.text());
+    const std::string copied =
+        bench.copy_gbps > 0 ? fmt::format(", and copied to from the host at {:.2f} GB/s", bench.copy_gbps) : "";
+    return fmt::format("{}: memory is read at {:.2f} GB/s{}\n\n{}", bench.device.name, bench.read_gbps, copied,
+                       table.text());
 }
 
 } // namespace

@@ -66,10 +66,12 @@ std::vector<float> make_bench_importance(std::size_t columns) {
 }
 
 BenchResult unmeasured_bench(std::span<const FormatSpec> specs, const std::string& operation, int threads) {
-    if (operation != "encode" && operation != "decode" && operation != "encode+error")
-        throw Error("bench", "there is no operation '" + operation + "'", "use encode, decode or encode+error");
+    const bool takes_one = operation == "encode" || operation == "decode";
+    if (!takes_one && operation != "encode+error" && operation != "stream+error")
+        throw Error("bench", "there is no operation '" + operation + "'",
+                    "use encode, decode, encode+error or stream+error");
     const bool fused = specs.size() > 1;
-    if (fused && operation != "encode+error")
+    if (fused && takes_one)
         throw Error("bench", operation + " takes one format at a time", "use encode+error");
     BenchResult result;
     for (const FormatSpec& spec : specs) {
@@ -264,6 +266,10 @@ private:
 BenchResult bench_on_cpu(std::span<const FormatSpec> specs, const std::string& operation, int threads,
                          JobControl& job) {
     BenchResult result = unmeasured_bench(specs, operation, threads);
+    if (operation == "stream+error") {
+        result.skipped = "the CPU works in the host's memory";
+        return result;
+    }
     CpuBench bench(specs, threads, job);
     const bool decodes = operation == "decode";
     result.weights_per_second = decodes ? bench.decode() : operation == "encode" ? bench.encode() : bench.evaluate();
