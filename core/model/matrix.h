@@ -1,0 +1,15 @@
+#pragma once
+
+#include <Eigen/Core>
+
+namespace qs {
+
+/// Activations have a row a token, weights a row an output feature: both as checkpoints store them.
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using RowVector = Eigen::Matrix<float, 1, Eigen::Dynamic, Eigen::RowMajor>;
+using Index = Eigen::Index;
+
+/// out = inputs · weightᵀ, on all threads of the calling arena. The result does not depend on their number.
+void multiply(const Matrix& inputs, const Matrix& weight, Matrix& out);
+
+} // namespace qs
