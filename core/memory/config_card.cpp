@@ -23,11 +23,12 @@ void refuse_latent_attention(const Keys& keys) {
 std::vector<bool> sliding_layers(const Keys& keys, int layers, int global_every) {
     std::vector<bool> slides(static_cast<std::size_t>(layers), true);
     const nlohmann::json& types = keys.value("layer_types");
+    const nlohmann::json sliding = "sliding_attention";
     const int first = keys.get({"max_window_layers"}, 0);
     const int every = std::max(1, keys.get({"sliding_window_pattern"}, global_every));
     for (std::size_t layer = 0; layer < slides.size(); ++layer)
         if (types.is_array())
-            slides[layer] = layer < types.size() && types[layer] == "sliding_attention";
+            slides[layer] = layer < types.size() && types[layer] == sliding;
         else if (every == 1)
             slides[layer] = layer >= static_cast<std::size_t>(first);
         else

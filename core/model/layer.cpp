@@ -7,6 +7,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/model/product.h"
+
 namespace qs {
 
 namespace {
@@ -103,12 +105,13 @@ void attend(const DecoderConfig& config, int window, Eigen::Ref<const Matrix> q,
         const auto k = keys.block(first_key, kv_column, last_key - first_key, size);
         const auto v = values.block(first_key, kv_column, last_key - first_key, size);
 
-        Matrix scores = q.block(row, column, count, size) * k.transpose();
+        Matrix scores(count, k.rows());
+        product(as_is(q.block(row, column, count, size)), transposed(k), scores);
         scores *= static_cast<float>(config.attention_scale);
         soft_cap(config.attention_softcap, scores);
         for (Index i = 0; i < count; ++i)
             mask_and_softmax(first + row + i, first_key, window, scores.row(i));
-        out.block(row, column, count, size).noalias() = scores * v;
+        product(as_is(scores), as_is(v), out.block(row, column, count, size));
     });
 }
 

@@ -9,7 +9,4 @@ using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMa
 using RowVector = Eigen::Matrix<float, 1, Eigen::Dynamic, Eigen::RowMajor>;
 using Index = Eigen::Index;
 
-/// out = inputs · weightᵀ, on all threads of the calling arena. The result does not depend on their number.
-void multiply(const Matrix& inputs, const Matrix& weight, Matrix& out);
-
 } // namespace qs

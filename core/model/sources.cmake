@@ -4,7 +4,12 @@ target_link_libraries(quantoscope_core PUBLIC Eigen3::Eigen)
 target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/config.cpp
   ${CMAKE_CURRENT_LIST_DIR}/decoder.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/evaluation.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/evaluation_state.cpp
   ${CMAKE_CURRENT_LIST_DIR}/layer.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/matrix.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/product.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/quantized_weights.cpp
   ${CMAKE_CURRENT_LIST_DIR}/rope.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/weights.cpp)
+  ${CMAKE_CURRENT_LIST_DIR}/scores.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/weights.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/windows.cpp)
