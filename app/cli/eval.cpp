@@ -10,15 +10,18 @@
 #include "core/base/mapped_file.h"
 #include "core/checkpoint/text.h"
 #include "core/model/evaluation.h"
+#include "core/model/tokenizer.h"
 #include "core/model/windows.h"
 
 namespace qs::cli {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 struct Options {
-    std::string checkpoint, text, ids, formats, split, imatrix, state;
-    int context = 0;
+    std::string checkpoint, text, ids, tokenizer, formats, split, imatrix, state;
+    int context = 0, tokens = 0;
     bool all_matrices = false, no_layer_errors = false, json = false;
     DeviceOptions device;
 };
@@ -62,10 +65,40 @@ std::vector<std::vector<int>> windows_of_ids(const Options& options, const Decod
     return windows;
 }
 
+std::unique_ptr<Tokenizer> tokenizer_of(const Options& options, const Checkpoint& checkpoint) {
+    return options.tokenizer.empty() ? open_tokenizer(checkpoint) : open_tokenizer(fs::path(options.tokenizer));
+}
+
+/// What spells a special token in the text is text like any other, as in llama.cpp's perplexity tool.
+std::vector<std::vector<int>> windows_of_text(const Options& options, const Decoder& decoder, Index& context) {
+    const auto tokenizer = tokenizer_of(options, decoder.weights().checkpoint());
+    const std::string text = read_file(options.text);
+    const std::vector<int> front = tokenizer->encode("", {.bos = true, .special = false});
+    const auto documents =
+        options.split.empty() ? std::vector<std::string_view>{text} : split_documents(text, options.split);
+    context = context_of(options, decoder.config(), !options.split.empty());
+    std::vector<std::vector<int>> windows;
+    for (const std::string_view document : documents)
+        add_windows(windows, tokenizer->encode(document, {.special = false}), front, context);
+    return windows;
+}
+
 std::vector<std::vector<int>> windows_of(const Options& options, const Decoder& decoder, Index& context) {
-    if (!options.ids.empty())
-        return windows_of_ids(options, decoder.config(), context);
-    throw UsageError("--text: no tokenizer");
+    return options.ids.empty() ? windows_of_text(options, decoder, context)
+                               : windows_of_ids(options, decoder.config(), context);
+}
+
+/// The first windows, and of the last of them as many tokens as are still to be scored.
+void keep_tokens(std::vector<std::vector<int>>& windows, std::size_t most) {
+    for (std::size_t i = 0; i < windows.size() && most > 0; ++i) {
+        const std::size_t scored = windows[i].size() - 1;
+        if (scored >= most) {
+            windows[i].resize(most + 1);
+            windows.resize(i + 1);
+            return;
+        }
+        most -= scored;
+    }
 }
 
 std::string progress_text(const JobControl& job) {
@@ -90,6 +123,7 @@ Run run(const Options& options) {
     if (!options.imatrix.empty())
         request.imatrix = &imatrix.emplace(open_imatrix(options.imatrix));
     request.windows = windows_of(options, decoder, run.context);
+    keep_tokens(request.windows, static_cast<std::size_t>(options.tokens));
     run.windows = request.windows.size();
 
     const JobControl* watched = nullptr;
@@ -208,6 +242,14 @@ void add_eval(CLI::App& app, Action& action) {
         ->add_option("--split", options->split,
                      "Cut the text into documents at this string; each is stripped of white space and run on its own")
         ->type_name("STRING")
+        ->needs(text_option);
+    command->add_option("--tokens", options->tokens, "Score only the first N tokens (default: all)")
+        ->type_name("N")
+        ->check(CLI::PositiveNumber);
+    command
+        ->add_option("--tokenizer", options->tokenizer,
+                     "Folder or file of the tokenizer, where it is neither in the checkpoint nor beside it")
+        ->type_name("PATH")
         ->needs(text_option);
     command->add_option("--imatrix", options->imatrix, imatrix_help)->type_name("FILE");
     command->add_option("--resume", options->state, "Keep results in this file, and go on from what is in it")
