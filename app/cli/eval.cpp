@@ -137,16 +137,21 @@ Run run(const Options& options) {
 
 // --- output --------------------------------------------------------------------------------------------------------
 
-Json linears_json(const FormatEvaluation& format) {
+/// Matrices outside the layers have no output error.
+Json linears_json(const Checkpoint& checkpoint, const FormatEvaluation& format) {
     Json linears = Json::array();
-    for (const auto& [name, linear] : format.linears)
+    for (const auto& [name, linear] : format.linears) {
+        const TensorInfo& tensor = checkpoint.tensors[*checkpoint.find(name)];
         linears.push_back({{"name", name},
+                           {"role", to_string(tensor.role)},
+                           {"layer", tensor.layer ? Json(*tensor.layer) : Json()},
                            {"bits_per_weight", json_number(linear.stored_bits / linear.weights)},
-                           {"output_error", json_number(linear.relative_error())}});
+                           {"output_error", linear.output2 > 0 ? json_number(linear.relative_error()) : Json()}});
+    }
     return linears;
 }
 
-Json result_json(const FormatEvaluation& format) {
+Json result_json(const Checkpoint& checkpoint, const FormatEvaluation& format) {
     const ScoreSummary& scores = format.scores;
     return {{"format", format.spec.text()},
             {"method", "rtn"},
@@ -159,7 +164,7 @@ Json result_json(const FormatEvaluation& format) {
             {"kld_stderr", json_number(scores.kld_stderr)},
             {"top1_agreement", json_number(scores.top1_agreement)},
             {"top1_stderr", json_number(scores.top1_stderr)},
-            {"layers", linears_json(format)}};
+            {"layers", linears_json(checkpoint, format)}};
 }
 
 Json document(const Run& run) {
@@ -176,7 +181,7 @@ Json document(const Run& run) {
                   {"perplexity_stderr", json_number(reference.perplexity_stderr)}}},
                 {"results", Json::array()}};
     for (const FormatEvaluation& format : run.evaluation.formats)
-        result["results"].push_back(result_json(format));
+        result["results"].push_back(result_json(*run.checkpoint, format));
     return result;
 }
 

@@ -32,8 +32,6 @@ public:
     bool by_length() const { return by_length_; }
 
     std::shared_ptr<const RopeTables> table(Index length) {
-        if (config_.learned_positions)
-            return nullptr;
         auto& table = tables_[by_length_ ? length : longest_];
         if (table == nullptr)
             table = std::make_shared<const RopeTables>(config_, by_length_ ? length : longest_);
@@ -49,7 +47,10 @@ private:
 
 } // namespace
 
-RopeTables::RopeTables(const DecoderConfig& config, Index tokens) : full_(make_rope_table(config.rope, tokens)) {
+RopeTables::RopeTables(const DecoderConfig& config, Index tokens) {
+    if (config.learned_positions)
+        return;
+    full_ = make_rope_table(config.rope, tokens);
     if (!config.layer_slides.empty())
         sliding_ = make_rope_table(config.sliding_rope, tokens);
 }
@@ -105,11 +106,10 @@ std::vector<Batch> Decoder::start(std::span<const std::vector<int>> texts, const
 
 void Decoder::advance(const LayerWeights& weights, std::vector<Batch>& batches, LayerActivations& activations,
                       const LinearObserver& observer, JobControl& job) const {
-    static const RopeTable none;
     for (Batch& batch : batches) {
         job.check();
-        const RopeTable& rope = batch.rope != nullptr ? batch.rope->of(config(), weights.layer) : none;
-        forward_layer(config(), weights, rope, batch.sequences, nullptr, batch.hidden, activations, observer);
+        forward_layer(config(), weights, batch.rope->of(config(), weights.layer), batch.sequences, nullptr,
+                      batch.hidden, activations, observer);
     }
 }
 

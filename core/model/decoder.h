@@ -9,7 +9,7 @@
 
 namespace qs {
 
-/// The turns of all positions of a text, for both kinds of layers.
+/// The turns of all positions of a text, for both kinds of layers; empty with learned positions.
 class RopeTables {
 public:
     RopeTables(const DecoderConfig& config, Index tokens);

@@ -18,8 +18,6 @@ namespace {
 
 /// Bytes of hidden states, of all models together, that a group of windows may take.
 constexpr std::size_t most_hidden_bytes = std::size_t{512} << 20;
-/// Tokens of a group, so that results are saved now and then however small the model is.
-constexpr std::size_t most_group_tokens = 16384;
 /// Rows of logits that are compared at a time.
 constexpr Index logit_rows = 128;
 
@@ -249,7 +247,7 @@ std::vector<GroupPlan> plan_groups(const DecoderConfig& config, const Evaluation
         if (specs.empty() && state.has_reference(window))
             continue;
         const std::size_t a_token = (specs.size() + 1) * static_cast<std::size_t>(config.hidden) * sizeof(float);
-        const std::size_t most = std::min(most_group_tokens, most_hidden_bytes / a_token);
+        const std::size_t most = std::min(request.group_tokens, most_hidden_bytes / a_token);
         const std::size_t tokens = request.windows[window].size();
         if (groups.empty() || groups.back().specs != specs || groups.back().tokens + tokens > most)
             groups.push_back({{}, std::move(specs), 0});

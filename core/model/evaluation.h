@@ -23,6 +23,7 @@ struct EvaluationRequest {
     bool layer_errors = true;                  ///< measure the output error of every linear layer
     const ImportanceMatrix* imatrix = nullptr; ///< or null
     std::filesystem::path state;               ///< file in which results are kept to go on from; empty for none
+    std::size_t group_tokens = 16384;          ///< that go through the layers between two savings, or fewer
     int threads = 0;                           ///< 0: all
 };
 

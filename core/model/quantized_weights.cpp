@@ -23,4 +23,12 @@ double QuantizedWeights::quantize(std::size_t spec, const LinearTensor& tensor, 
     }
 }
 
+WeightHook QuantizedWeights::hook(std::size_t spec) const {
+    return [this, spec](const LinearTensor& tensor, Matrix& weight) {
+        Matrix decoded;
+        quantize(spec, tensor, weight, decoded);
+        weight = std::move(decoded);
+    };
+}
+
 } // namespace qs

@@ -23,6 +23,8 @@ public:
     /// The reconstruction of a matrix in the format of specs[spec]; returns the bits it takes. Throws Error where the
     /// format needs importances that are not there.
     double quantize(std::size_t spec, const LinearTensor& tensor, const Matrix& weight, Matrix& decoded) const;
+    /// The same in place, for a model that runs with the format's weights alone.
+    WeightHook hook(std::size_t spec) const;
 
 private:
     const Checkpoint& checkpoint_;

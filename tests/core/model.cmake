@@ -1,1 +1,3 @@
-quantoscope_test(test_decoder SOURCES core/model/test_decoder.cpp LABELS unit LIBRARIES TBB::tbb)
+foreach(name product decoder generation evaluation)
+  quantoscope_test(test_${name} SOURCES core/model/test_${name}.cpp LABELS unit LIBRARIES TBB::tbb)
+endforeach()

@@ -1,26 +1,17 @@
 #include <QDir>
-#include <QFile>
+#include <QTemporaryDir>
 #include <QTest>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
 #include "core/formats/load.h"
-#include "core/model/decoder.h"
+#include "tests/core/model/models.h"
 
 using namespace qs;
+using namespace qs::test;
 
 namespace {
-
-const QString data_folder = QStringLiteral(QUANTOSCOPE_TEST_DATA "/core/model/data/");
-const QString stories = QStringLiteral(QUANTOSCOPE_SHARED_DATA "/models/stories260K/");
-
-nlohmann::json read_json(const QString& path) {
-    QFile file(path);
-    const QByteArray bytes = file.open(QIODevice::ReadOnly) ? file.readAll() : QByteArray();
-    return nlohmann::json::parse(bytes.begin(), bytes.end(), nullptr, false);
-}
 
 Matrix read_logits(const QString& path) {
     const auto checkpoint = open_checkpoint(path.toStdString());
@@ -31,24 +22,13 @@ Matrix read_logits(const QString& path) {
     return logits;
 }
 
-Decoder open_decoder(const QString& path) {
-    return Decoder(open_checkpoint(path.toStdString()));
-}
-
-/// Mean negative log-likelihood of all tokens but the first of each text.
-double mean_nll(const Decoder& decoder, const std::vector<std::vector<int>>& texts) {
-    double sum = 0;
-    std::size_t count = 0;
-    for (const auto& text : texts) {
-        const Eigen::MatrixXd logits = decoder.run(text).cast<double>();
-        for (std::size_t i = 0; i + 1 < text.size(); ++i) {
-            const auto row = logits.row(static_cast<Index>(i));
-            const double top = row.maxCoeff();
-            sum += top + std::log((row.array() - top).exp().sum()) - row[text[i + 1]];
-            ++count;
-        }
+QString refusal(const QString& path) {
+    try {
+        open_decoder(path);
+    } catch (const Error& error) {
+        return QString::fromStdString(error.what());
     }
-    return sum / static_cast<double>(count);
+    return {};
 }
 
 } // namespace
@@ -58,13 +38,29 @@ double mean_nll(const Decoder& decoder, const std::vector<std::vector<int>>& tex
 class Decoders : public QObject {
     Q_OBJECT
 
+private:
+    QTemporaryDir folder_;
+
+    /// A tiny model with some of its config changed.
+    QString changed_model(const QString& model, const nlohmann::json& changes) {
+        const QString name = folder_.filePath(QString::number(QDir(folder_.path()).count()));
+        QDir().mkpath(name);
+        QFile::copy(tiny_models + model + "/model.safetensors", name + "/model.safetensors");
+        nlohmann::json config = read_json(tiny_models + model + "/config.json");
+        config.merge_patch(changes);
+        QFile file(name + "/config.json");
+        if (file.open(QIODevice::WriteOnly))
+            file.write(config.dump().c_str());
+        return name;
+    }
+
 private slots:
     void logits_of_every_family_data() {
         QTest::addColumn<QString>("model");
         QTest::addColumn<QString>("file");
-        for (const QString& model : QDir(data_folder).entryList(QDir::Dirs | QDir::NoDotAndDotDot)) {
+        for (const QString& model : QDir(tiny_models).entryList(QDir::Dirs | QDir::NoDotAndDotDot)) {
             QTest::newRow(qPrintable(model)) << model << "model.safetensors";
-            if (QFile::exists(data_folder + model + "/model.gguf"))
+            if (QFile::exists(tiny_models + model + "/model.gguf"))
                 QTest::newRow(qPrintable(model + " gguf")) << model << "model.gguf";
         }
     }
@@ -72,14 +68,156 @@ private slots:
     void logits_of_every_family() {
         QFETCH(QString, model);
         QFETCH(QString, file);
-        const QString folder = data_folder + model + "/";
-        const std::vector<int> ids = read_json(folder + "reference.json")["ids"];
+        const QString folder = tiny_models + model + "/";
         const Matrix expected = read_logits(folder + "logits.safetensors");
-        const Matrix logits = open_decoder(folder + file).run(ids);
+        const Matrix logits = open_decoder(folder + file).run(tiny_ids(model));
         QCOMPARE(logits.rows(), expected.rows());
         QCOMPARE(logits.cols(), expected.cols());
-        const double worst = (logits - expected).cwiseAbs().maxCoeff() / expected.cwiseAbs().maxCoeff();
+        const double worst = difference(logits, expected);
         QVERIFY2(worst < 1e-5, qPrintable(QString::number(worst)));
+    }
+
+    /// What the files above test would not be tested if it changed nothing.
+    void settings_matter_data() {
+        QTest::addColumn<QString>("model");
+        QTest::addColumn<QString>("change");
+        QTest::newRow("llama3") << "llama3"
+                                << R"({"rope_scaling": null})";
+        QTest::newRow("yarn") << "llama-yarn"
+                              << R"({"rope_scaling": null})";
+        QTest::newRow("yarn beta") << "llama-yarn"
+                                   << R"({"rope_scaling": {"beta_fast": 32}})";
+        QTest::newRow("dynamic") << "llama-dynamic"
+                                 << R"({"rope_scaling": null})";
+        QTest::newRow("mistral window") << "mistral"
+                                        << R"({"sliding_window": 8})";
+        QTest::newRow("qwen window layers") << "qwen2-window"
+                                            << R"({"max_window_layers": 0})";
+        QTest::newRow("gemma2 cap") << "gemma2"
+                                    << R"({"attn_logit_softcapping": null})";
+        QTest::newRow("gemma2 scalar") << "gemma2-scalar"
+                                       << R"({"query_pre_attn_scalar": 8})";
+        QTest::newRow("gemma3 local base") << "gemma3"
+                                           << R"({"rope_local_base_freq": 60})";
+        QTest::newRow("gemma3 pattern") << "gemma3"
+                                        << R"({"sliding_window_pattern": 2})";
+        QTest::newRow("longrope") << "phi3-long"
+                                  << R"({"original_max_position_embeddings": 48})";
+        QTest::newRow("activation") << "gpt2"
+                                    << R"({"activation_function": "relu"})";
+    }
+
+    void settings_matter() {
+        QFETCH(QString, model);
+        QFETCH(QString, change);
+        const QString changed = changed_model(model, nlohmann::json::parse(change.toStdString()));
+        const Matrix expected = read_logits(tiny_models + model + "/logits.safetensors");
+        QVERIFY(difference(open_decoder(changed).run(tiny_ids(model)), expected) > 1e-3);
+    }
+
+    void texts_do_not_see_each_other() {
+        const Decoder decoder = open_decoder(tiny_models + "llama");
+        const std::vector<int> ids = tiny_ids("llama");
+        const std::vector<std::vector<int>> texts = {{ids.begin(), ids.begin() + 11}, {ids.begin() + 11, ids.end()}};
+        std::vector<Batch> batches = decoder.start(texts);
+        QCOMPARE(batches.size(), std::size_t{1});
+        JobControl job;
+        LayerActivations activations;
+        for (int layer = 0; layer < decoder.config().layers; ++layer)
+            decoder.advance(decoder.weights().layer(layer), batches, activations, {}, job);
+        Matrix together;
+        decoder.logits(decoder.load_head(), batches[0].hidden, together);
+        QVERIFY(difference(together.topRows(11), decoder.run(texts[0])) < 1e-6);
+        QVERIFY(difference(together.bottomRows(29), decoder.run(texts[1])) < 1e-6);
+    }
+
+    /// Observers see the matrices in Hugging Face's order of rows, however they are stored.
+    void observed_layers() {
+        for (const QString model : {"llama", "gpt2", "phi3"}) {
+            std::vector<Matrix> outputs;
+            int names = 0;
+            for (const QString file : {"/model.safetensors", "/model.gguf"}) {
+                const Decoder decoder = open_decoder(tiny_models + model + file);
+                std::size_t seen = 0;
+                const auto observer = [&](const LinearTensor& tensor, const Matrix& inputs, const Matrix& out) {
+                    QCOMPARE(inputs.cols(), tensor.inputs);
+                    QCOMPARE(out.cols(), tensor.outputs);
+                    if (outputs.size() <= seen)
+                        outputs.push_back(out);
+                    else
+                        QVERIFY(difference(out, outputs[seen]) < 1e-5);
+                    ++seen;
+                    ++names;
+                };
+                decoder.run(tiny_ids(model), {}, observer);
+                QCOMPARE(seen, decoder.weights().linears().size());
+            }
+            QVERIFY(names > 0);
+        }
+    }
+
+    void a_hook_replaces_weights() {
+        const Decoder decoder = open_decoder(tiny_models + "llama");
+        int hooked = 0;
+        const Matrix logits = decoder.run({5, 7, 5}, [&](const LinearTensor& tensor, Matrix& weight) {
+            ++hooked;
+            QCOMPARE(weight.rows(), tensor.outputs);
+            weight.setZero();
+        });
+        QCOMPARE(hooked, 14);
+        // Nothing is added to the embedding, so equal tokens have equal logits.
+        QVERIFY(logits.row(0) == logits.row(2) && logits.row(0) != logits.row(1));
+    }
+
+    void refusals_data() {
+        QTest::addColumn<QString>("model");
+        QTest::addColumn<QString>("change");
+        QTest::addColumn<QString>("name");
+        QTest::newRow("type") << "llama"
+                              << R"({"model_type": "mamba"})"
+                              << "mamba";
+        QTest::newRow("experts") << "llama"
+                                 << R"({"num_local_experts": 8})"
+                                 << "mixture of experts";
+        QTest::newRow("rope") << "llama"
+                              << R"({"rope_scaling": {"type": "spiral"}})"
+                              << "spiral";
+        QTest::newRow("activation") << "llama"
+                                    << R"({"hidden_act": "mish"})"
+                                    << "mish";
+        QTest::newRow("quantized") << "llama"
+                                   << R"({"quantization_config": {"bits": 4}})"
+                                   << "quantization_config";
+        QTest::newRow("shapes") << "llama"
+                                << R"({"intermediate_size": 32})"
+                                << "mlp.gate_proj.weight";
+        QTest::newRow("layers") << "llama"
+                                << R"({"num_hidden_layers": 3})"
+                                << "layers.2";
+        QTest::newRow("fewer layers") << "llama"
+                                      << R"({"num_hidden_layers": 1})"
+                                      << "layers.1";
+        QTest::newRow("other parts") << "qwen3"
+                                     << R"({"model_type": "llama"})"
+                                     << "_norm.weight";
+        QTest::newRow("scaling of gpt2") << "gpt2"
+                                         << R"({"scale_attn_by_inverse_layer_idx": true})"
+                                         << "scale_attn_by_inverse_layer_idx";
+    }
+
+    void refusals() {
+        QFETCH(QString, model);
+        QFETCH(QString, change);
+        QFETCH(QString, name);
+        const QString message = refusal(changed_model(model, nlohmann::json::parse(change.toStdString())));
+        QVERIFY2(message.contains(name), qPrintable(message));
+    }
+
+    void a_token_that_is_not_there() {
+        const Decoder decoder = open_decoder(tiny_models + "llama");
+        QVERIFY_EXCEPTION_THROWN(decoder.run({1, 44}), Error);
+        QVERIFY_EXCEPTION_THROWN(decoder.run({-1}), Error);
+        QVERIFY_EXCEPTION_THROWN(open_decoder(tiny_models + "gpt2").run(std::vector<int>(49)), Error);
     }
 
     void perplexity_of_stories_data() {
@@ -106,8 +244,17 @@ private slots:
         QFETCH(double, nll);
         if (!QFile::exists(stories))
             QSKIP("the folder of real checkpoints is absent");
+        const Decoder decoder = open_decoder(stories + "derived/" + file);
+        double sum = 0;
+        std::size_t count = 0;
         const std::vector<std::vector<int>> texts = read_json(stories + "reference_ids.json");
-        const double found = mean_nll(open_decoder(stories + "derived/" + file), texts);
+        for (const auto& text : texts)
+            for (const double token : nll_of(decoder.run(text), text)) {
+                sum += token;
+                ++count;
+            }
+        QCOMPARE(count, std::size_t{1804});
+        const double found = sum / static_cast<double>(count);
         QVERIFY2(std::abs(found - nll) < 1e-5, qPrintable(QString::number(found, 'g', 9)));
     }
 };
