@@ -158,7 +158,12 @@ bool in_other_tower(std::string_view tensor_name);
 
 /// The part of a config.json that describes the decoder: in a multimodal model an object of its own.
 const nlohmann::json& decoder_config(const nlohmann::json& config);
-/// A config.json, as an object. Throws Error naming the file and what is wrong with it.
-nlohmann::json read_config(const std::filesystem::path& path);
+/// A config.json or a file like it, as an object. Throws Error naming the file and what is wrong with it, also if it
+/// has more than `most_bytes`.
+nlohmann::json read_config(const std::filesystem::path& path, std::size_t most_bytes = 16 << 20);
+
+/// Metadata of a GGUF checkpoint that its `config` shortens: the values of `keys`, arrays in full and strings byte for
+/// byte. Reads the header again; absent keys are left out.
+nlohmann::json gguf_metadata(const Checkpoint& checkpoint, std::span<const std::string_view> keys);
 
 } // namespace qs

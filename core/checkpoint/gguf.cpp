@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t longest_kept_array = 64;
 constexpr std::size_t longest_kept_string = 1 << 20;
 constexpr std::size_t most_kept_values = 1 << 20; // of all arrays together
+constexpr std::size_t most_whole_values = 1 << 23; // where arrays are asked for in full
 constexpr std::uint64_t most_entries = 1 << 16;
 constexpr int deepest_array = 4;
 constexpr std::uint32_t most_dimensions = 4;
@@ -112,10 +113,10 @@ std::size_t fixed_size(ValueType type) {
     }
 }
 
-/// Reads the metadata into JSON.
+/// Reads the metadata into JSON, the values of the keys in `whole` in full.
 class Metadata {
 public:
-    explicit Metadata(Cursor& cursor) : cursor_(cursor) {}
+    explicit Metadata(Cursor& cursor, std::span<const std::string_view> whole = {}) : cursor_(cursor), whole_(whole) {}
 
     nlohmann::json read(std::uint64_t count) {
         nlohmann::json result = nlohmann::json::object();
@@ -128,6 +129,7 @@ public:
             if (result.contains(key))
                 refuse("appears twice");
             const ValueType type = read_type();
+            in_full_ = std::ranges::find(whole_, key) != whole_.end();
             result[std::string(key)] = read_value(type, 0);
         }
         return result;
@@ -184,6 +186,8 @@ private:
 
     nlohmann::json read_string() {
         const std::string_view text = cursor_.string(what_);
+        if (in_full_)
+            return text;
         if (text.size() > longest_kept_string)
             return {{"length", text.size()}};
         return to_utf8(text);
@@ -209,7 +213,9 @@ private:
 
     nlohmann::json read_array(int depth) {
         const auto [type, count] = read_array_head(depth);
-        if (count > longest_kept_array || kept_values_ + count > most_kept_values) {
+        if (in_full_ && kept_values_ + count > most_whole_values)
+            refuse(fmt::format("has more than {} values", most_whole_values));
+        if (!in_full_ && (count > longest_kept_array || kept_values_ + count > most_kept_values)) {
             skip_values(type, count, depth);
             return {{"length", count}};
         }
@@ -241,7 +247,9 @@ private:
     }
 
     Cursor& cursor_;
+    std::span<const std::string_view> whole_;
     std::string what_;
+    bool in_full_ = false; // the entry that is read
     std::size_t kept_values_ = 0;
 };
 
@@ -388,25 +396,51 @@ std::uint64_t read_alignment(const nlohmann::json& metadata, const std::string& 
     return found->get<std::uint64_t>();
 }
 
+/// What stands in front of the metadata.
+struct Header {
+    std::uint32_t version = 0;
+    bool swapped = false;
+    std::uint64_t tensors = 0;
+    std::uint64_t entries = 0;
+};
+
+Header read_header(Cursor& cursor) {
+    if (as_text(cursor.take(4, "the GGUF magic")) != "GGUF")
+        throw Error(cursor.file(), "does not begin with the GGUF magic");
+    Header header;
+    header.version = read_version(cursor, header.swapped);
+    header.tensors = cursor.number<std::uint64_t>("the number of tensors");
+    header.entries = cursor.number<std::uint64_t>("the number of metadata entries");
+    check_counts(cursor, header.tensors, header.entries);
+    return header;
+}
+
 } // namespace
 
 ParsedFile parse_gguf(std::span<const std::byte> bytes, const std::string& file) {
     Cursor cursor(bytes, file);
-    if (as_text(cursor.take(4, "the GGUF magic")) != "GGUF")
-        throw Error(file, "does not begin with the GGUF magic");
-    bool swapped = false;
-    const std::uint32_t version = read_version(cursor, swapped);
-    const auto tensor_count = cursor.number<std::uint64_t>("the number of tensors");
-    const auto entry_count = cursor.number<std::uint64_t>("the number of metadata entries");
-    check_counts(cursor, tensor_count, entry_count);
+    const Header header = read_header(cursor);
     ParsedFile parsed;
-    parsed.container = fmt::format("GGUF v{}{}", version, swapped ? " (big endian)" : "");
-    parsed.metadata = Metadata(cursor).read(entry_count);
+    parsed.container = fmt::format("GGUF v{}{}", header.version, header.swapped ? " (big endian)" : "");
+    parsed.metadata = Metadata(cursor).read(header.entries);
     const std::uint64_t alignment = read_alignment(parsed.metadata, file);
-    parsed.tensors = TensorTable(cursor, swapped, alignment).read(tensor_count);
+    parsed.tensors = TensorTable(cursor, header.swapped, alignment).read(header.tensors);
     const std::uint64_t data_begin = (cursor.position() + alignment - 1) / alignment * alignment;
     place(parsed.tensors, data_begin, bytes.size(), file);
     return parsed;
+}
+
+nlohmann::json gguf_metadata(const Checkpoint& checkpoint, std::span<const std::string_view> keys) {
+    const MappedFile& first = *checkpoint.files.front(); // of a split file, the part with the metadata
+    const std::string file = first.path().string();
+    Cursor cursor(first.bytes(), file);
+    const Header header = read_header(cursor);
+    nlohmann::json metadata = Metadata(cursor, keys).read(header.entries);
+    nlohmann::json result = nlohmann::json::object();
+    for (const std::string_view key : keys)
+        if (const auto found = metadata.find(key); found != metadata.end())
+            result[std::string(key)] = std::move(*found);
+    return result;
 }
 
 } // namespace qs

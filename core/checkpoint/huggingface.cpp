@@ -18,7 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t largest_index = 256 << 20;
-constexpr std::size_t largest_config = 16 << 20;
 constexpr int deepest_config = 64;
 
 /// The weight_map of an index: which shard holds which tensor.
@@ -217,10 +216,10 @@ bool is_part_set(const std::vector<std::string>& names) {
 
 } // namespace
 
-nlohmann::json read_config(const fs::path& path) {
+nlohmann::json read_config(const fs::path& path, std::size_t most_bytes) {
     const auto file = MappedFile::open(path);
-    if (file->bytes().size() > largest_config)
-        throw Error(path.string(), fmt::format("has {} bytes, more than a config.json can need", file->bytes().size()));
+    if (file->bytes().size() > most_bytes)
+        throw Error(path.string(), fmt::format("has {} bytes, more than such a file can need", file->bytes().size()));
     const std::string_view text = as_text(file->bytes());
     const auto limit_depth = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
         if (depth > deepest_config)

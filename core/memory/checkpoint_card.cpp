@@ -43,15 +43,6 @@ std::vector<WeightGroup> groups_of(const Checkpoint& checkpoint) {
     return groups;
 }
 
-ModelCard dimensions_of(const Checkpoint& checkpoint) {
-    const std::string file = checkpoint.path.string();
-    if (checkpoint.config == nullptr || checkpoint.config->empty())
-        throw Error(file, "has no config.json beside it, so heads and context are not known",
-                    "put the model's config.json into the folder");
-    return checkpoint.container.starts_with("GGUF") ? dimensions_of_gguf(*checkpoint.config, file)
-                                                    : dimensions_of_config(*checkpoint.config, file);
-}
-
 } // namespace
 
 ModelCard card_from_checkpoint(const Checkpoint& checkpoint) {

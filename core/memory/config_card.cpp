@@ -1,75 +1,15 @@
 #include "core/memory/config_card.h"
 
 #include <algorithm>
-#include <array>
 #include <numeric>
 
 #include "core/base/error.h"
+#include "core/memory/architectures.h"
 #include "core/memory/keys.h"
 
 namespace qs {
 
 namespace {
-
-/// How an architecture differs from Llama. Sources: the model classes of Hugging Face transformers.
-struct Traits {
-    const char* type;           ///< model_type
-    bool fused_qkv = false;     ///< one matrix for q, k and v
-    bool fused_gate_up = false; ///< one matrix for the MLP's gate and up
-    bool gated = true;          ///< the MLP has a gate
-    bool qkv_bias = false;
-    bool output_bias = false; ///< attention output and MLP matrices have biases
-    bool qk_norm = false;     ///< norms over each head of q and k
-    int norms = 2;            ///< a layer
-    bool norm_bias = false;   ///< LayerNorm rather than RMSNorm
-    bool tied = false;        ///< the head is the embedding unless the config says otherwise
-    bool learned_positions = false;
-    bool head_bias = false;
-    /// Of so many layers one attends to everything, the others to the window; 1 where the window is everywhere.
-    int global_every = 1;
-};
-
-constexpr std::array traits_table = {
-    Traits{.type = "llama"},
-    Traits{.type = "mistral"},
-    Traits{.type = "mixtral"},
-    Traits{.type = "qwen2", .qkv_bias = true},
-    Traits{.type = "qwen2_moe", .qkv_bias = true},
-    Traits{.type = "qwen3", .qk_norm = true},
-    Traits{.type = "qwen3_moe", .qk_norm = true},
-    Traits{.type = "gemma", .tied = true},
-    Traits{.type = "gemma2", .norms = 4, .tied = true, .global_every = 2},
-    Traits{.type = "gemma3_text", .qk_norm = true, .norms = 4, .tied = true, .global_every = 6},
-    Traits{.type = "phi3", .fused_qkv = true, .fused_gate_up = true},
-    Traits{.type = "phi",
-           .gated = false,
-           .qkv_bias = true,
-           .output_bias = true,
-           .norms = 1,
-           .norm_bias = true,
-           .head_bias = true},
-    Traits{.type = "gpt2",
-           .fused_qkv = true,
-           .gated = false,
-           .qkv_bias = true,
-           .output_bias = true,
-           .norm_bias = true,
-           .tied = true,
-           .learned_positions = true},
-    Traits{.type = "gpt_neox",
-           .fused_qkv = true,
-           .gated = false,
-           .qkv_bias = true,
-           .output_bias = true,
-           .norm_bias = true},
-    Traits{
-        .type = "starcoder2", .gated = false, .qkv_bias = true, .output_bias = true, .norm_bias = true, .tied = true},
-};
-
-const Traits* find_traits(const std::string& type) {
-    const auto found = std::ranges::find_if(traits_table, [&](const Traits& entry) { return type == entry.type; });
-    return found == traits_table.end() ? nullptr : &*found;
-}
 
 /// Latent attention keeps another cache than keys and values of heads: counted wrongly it would mislead.
 void refuse_latent_attention(const Keys& keys) {
@@ -79,23 +19,37 @@ void refuse_latent_attention(const Keys& keys) {
                                          "'), whose memory this version does not count");
 }
 
-int sliding_layers(const Keys& keys, int layers, int global_every) {
+/// Which layers attend to the window only: as listed, from a first one on (Qwen), or all but one of so many.
+std::vector<bool> sliding_layers(const Keys& keys, int layers, int global_every) {
+    std::vector<bool> slides(static_cast<std::size_t>(layers), true);
     const nlohmann::json& types = keys.value("layer_types");
-    if (types.is_array())
-        return static_cast<int>(std::count(types.begin(), types.end(), "sliding_attention"));
+    const nlohmann::json sliding = "sliding_attention";
+    const int first = keys.get({"max_window_layers"}, 0);
     const int every = std::max(1, keys.get({"sliding_window_pattern"}, global_every));
-    return every == 1 ? layers : layers - layers / every;
+    for (std::size_t layer = 0; layer < slides.size(); ++layer)
+        if (types.is_array())
+            slides[layer] = layer < types.size() && types[layer] == sliding;
+        else if (every == 1)
+            slides[layer] = layer >= static_cast<std::size_t>(first);
+        else
+            slides[layer] = (layer + 1) % static_cast<std::size_t>(every) != 0;
+    return slides;
+}
+
+void set_window(ModelCard& card, int window, std::vector<bool> slides) {
+    card.sliding_window = window;
+    card.sliding_layers = static_cast<int>(std::ranges::count(slides, true));
+    card.layer_slides = std::move(slides);
 }
 
 void read_window(ModelCard& card, const Keys& keys, int global_every) {
     const int window = keys.get({"sliding_window"}, 0);
     if (window == 0 || !keys.flag("use_sliding_window", true) || (card.max_context > 0 && window >= card.max_context))
         return;
-    card.sliding_window = window;
-    card.sliding_layers = std::min(card.layers, sliding_layers(keys, card.layers, global_every));
+    set_window(card, window, sliding_layers(keys, card.layers, global_every));
 }
 
-ModelCard read_dimensions(const Keys& keys, const Traits& traits) {
+ModelCard read_dimensions(const Keys& keys, const ArchitectureTraits& traits) {
     refuse_latent_attention(keys);
     ModelCard card;
     card.layers = keys.need({"num_hidden_layers", "n_layer", "n_layers"});
@@ -128,9 +82,9 @@ std::string type_of(const nlohmann::json& config) {
     return type != config.end() && type->is_string() ? type->get<std::string>() : std::string();
 }
 
-const Traits& traits_of(const std::string& type) {
-    const Traits* known = find_traits(type);
-    return known != nullptr ? *known : traits_table.front();
+const ArchitectureTraits& traits_of(const std::string& type) {
+    const ArchitectureTraits* known = find_architecture(type);
+    return known != nullptr ? *known : *find_architecture("llama");
 }
 
 /// Collects the groups of one model.
@@ -153,7 +107,8 @@ private:
     ModelCard& card_;
 };
 
-void add_attention(Weights& weights, const ModelCard& card, const Traits& traits, bool biased, bool output_biased) {
+void add_attention(Weights& weights, const ModelCard& card, const ArchitectureTraits& traits, bool biased,
+                   bool output_biased) {
     const auto layers = static_cast<std::uint64_t>(card.layers), hidden = static_cast<std::uint64_t>(card.hidden);
     const auto heads = static_cast<std::uint64_t>(card.heads), kv = static_cast<std::uint64_t>(card.kv_heads);
     const auto k = static_cast<std::uint64_t>(card.head_dim_k), v = static_cast<std::uint64_t>(card.head_dim_v);
@@ -170,7 +125,7 @@ void add_attention(Weights& weights, const ModelCard& card, const Traits& traits
     weights.vectors(Role::norm, "head norms", traits.qk_norm ? 2 * layers : 0, k);
 }
 
-void add_mlp(Weights& weights, const ModelCard& card, const Traits& traits, bool biased) {
+void add_mlp(Weights& weights, const ModelCard& card, const ArchitectureTraits& traits, bool biased) {
     const auto layers = static_cast<std::uint64_t>(card.layers), hidden = static_cast<std::uint64_t>(card.hidden);
     const auto inner = static_cast<std::uint64_t>(card.intermediate);
     if (traits.fused_gate_up)
@@ -201,7 +156,7 @@ void add_experts(Weights& weights, const ModelCard& card, const Keys& keys) {
     weights.matrix(Role::moe_router, "shared expert's router", layers, 1, hidden);
 }
 
-void add_weights(ModelCard& card, const Keys& keys, const Traits& traits) {
+void add_weights(ModelCard& card, const Keys& keys, const ArchitectureTraits& traits) {
     Weights weights(card);
     const auto layers = static_cast<std::uint64_t>(card.layers), hidden = static_cast<std::uint64_t>(card.hidden);
     const auto vocabulary = static_cast<std::uint64_t>(card.vocabulary);
@@ -286,11 +241,20 @@ int gguf_need(const Keys& keys, const char* name) {
     return found && *found > 0 ? *found : keys.need({name});
 }
 
-/// llama.cpp's names of architectures that mix windows and global attention.
-int global_every_of(const std::string& architecture) {
-    if (architecture == "gemma2")
-        return 2;
-    return architecture == "gemma3" ? 6 : 1;
+/// The same of a GGUF file: a flag a layer, or one of so many, or as the architecture has it.
+std::vector<bool> gguf_sliding_layers(const Keys& keys, int layers, const std::string& architecture) {
+    const nlohmann::json& pattern = keys.value("attention.sliding_window_pattern");
+    const ArchitectureTraits* traits = find_gguf_architecture(architecture);
+    const int usual = traits != nullptr ? traits->global_every : 1;
+    const auto every = static_cast<std::size_t>(
+        std::max(1, pattern.is_number() ? keys.get({"attention.sliding_window_pattern"}, usual) : usual));
+    std::vector<bool> slides(static_cast<std::size_t>(layers));
+    for (std::size_t layer = 0; layer < slides.size(); ++layer)
+        if (pattern.is_array() && layer < pattern.size())
+            slides[layer] = pattern[layer] == true;
+        else
+            slides[layer] = every == 1 || (layer + 1) % every != 0;
+    return slides;
 }
 
 } // namespace
@@ -304,12 +268,12 @@ ModelCard card_of_config(const nlohmann::json& config, const std::string& file) 
     const nlohmann::json& text = decoder_config(config);
     const std::string type = type_of(text);
     const Keys keys(text, file);
-    const Traits& traits = traits_of(type);
+    const ArchitectureTraits& traits = traits_of(type);
     ModelCard card = read_dimensions(keys, traits);
     add_weights(card, keys, traits);
     card.recipe_model = recipe_model_of(card, type);
     card.source = file;
-    if (find_traits(type) == nullptr)
+    if (find_architecture(type) == nullptr)
         card.source += type.empty() ? " (no model_type: counted as a Llama)"
                                     : " (model_type '" + type + "' is not known: counted as a Llama)";
     return card;
@@ -336,12 +300,18 @@ ModelCard dimensions_of_gguf(const nlohmann::json& metadata, const std::string& 
                                         : gguf_number(keys, "feed_forward_length").value_or(4 * card.hidden);
     card.max_context = keys.get({"context_length"}, 0);
     const int window = keys.get({"attention.sliding_window"}, 0);
-    if (window > 0 && (card.max_context == 0 || window < card.max_context)) {
-        const int every = global_every_of(architecture);
-        card.sliding_window = window;
-        card.sliding_layers = every == 1 ? card.layers : card.layers - card.layers / every;
-    }
+    if (window > 0 && (card.max_context == 0 || window < card.max_context))
+        set_window(card, window, gguf_sliding_layers(keys, card.layers, architecture));
     return card;
+}
+
+ModelCard dimensions_of(const Checkpoint& checkpoint) {
+    const std::string file = checkpoint.path.string();
+    if (checkpoint.config == nullptr || checkpoint.config->empty())
+        throw Error(file, "has no config.json beside it, so heads and context are not known",
+                    "put the model's config.json into the folder");
+    return checkpoint.container.starts_with("GGUF") ? dimensions_of_gguf(*checkpoint.config, file)
+                                                    : dimensions_of_config(*checkpoint.config, file);
 }
 
 ModelCard card_from_config(const std::filesystem::path& path) {

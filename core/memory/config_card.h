@@ -5,7 +5,7 @@
 
 #include "core/memory/model_card.h"
 
-// Inside core/memory: what the makers of model cards share.
+// What the makers of model cards and core/model share.
 
 namespace qs {
 
@@ -16,5 +16,7 @@ ModelCard card_of_config(const nlohmann::json& config, const std::string& file);
 ModelCard dimensions_of_config(const nlohmann::json& config, const std::string& file);
 /// The same from the metadata of a GGUF file.
 ModelCard dimensions_of_gguf(const nlohmann::json& metadata, const std::string& file);
+/// The same of an open checkpoint. Throws Error where it has neither config nor metadata.
+ModelCard dimensions_of(const Checkpoint& checkpoint);
 
 } // namespace qs

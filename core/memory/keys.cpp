@@ -33,8 +33,20 @@ std::optional<int> Keys::find(std::initializer_list<const char*> names) const {
 int Keys::need(std::initializer_list<const char*> names) const {
     const auto found = find(names);
     if (!found || *found == 0)
-        throw Error(file_, "does not say '" + full(*names.begin()) + "', which the memory of a model depends on");
+        throw Error(file_, "does not say '" + full(*names.begin()) + "', which the dimensions of a model depend on");
     return *found;
+}
+
+std::optional<double> Keys::real(std::initializer_list<const char*> names) const {
+    for (const char* name : names) {
+        const nlohmann::json& found = value(name);
+        if (found.is_null())
+            continue;
+        if (!found.is_number())
+            throw Error(file_, "'" + full(name) + "' is " + found.dump().substr(0, 60) + ", not a number");
+        return found.get<double>();
+    }
+    return std::nullopt;
 }
 
 bool Keys::flag(const char* name, bool otherwise) const {

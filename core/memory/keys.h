@@ -21,6 +21,8 @@ public:
     int get(std::initializer_list<const char*> names, int otherwise) const { return find(names).value_or(otherwise); }
     /// Throws Error where none is there or it is 0.
     int need(std::initializer_list<const char*> names) const;
+    /// The first of the names that is there and not null, as a number. Throws Error for another value.
+    std::optional<double> real(std::initializer_list<const char*> names) const;
     bool flag(const char* name, bool otherwise) const;
     std::string text(const char* name) const;
     /// The value under a name, null where it is not there.

@@ -41,9 +41,10 @@ struct ModelCard {
     bool tied_embeddings = false;
     int experts = 0; ///< 0 for a dense model
     int experts_per_token = 0;
-    int sliding_window = 0; ///< tokens; 0 for none
-    int sliding_layers = 0; ///< how many layers use the window
-    int max_context = 0;    ///< 0 if unknown
+    int sliding_window = 0;         ///< tokens; 0 for none
+    int sliding_layers = 0;         ///< how many layers use the window
+    std::vector<bool> layer_slides; ///< which ones; empty for none
+    int max_context = 0;            ///< 0 if unknown
     std::vector<WeightGroup> weights;
     RecipeModel recipe_model; ///< the same weights tensor by tensor, for recipes; empty if there are absurdly many
 };

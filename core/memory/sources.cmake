@@ -1,4 +1,5 @@
 target_sources(quantoscope_core PRIVATE
+  memory/architectures.cpp
   memory/checkpoint_card.cpp
   memory/config_card.cpp
   memory/gpus.cpp

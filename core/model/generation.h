@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <span>
+#include <vector>
+
+#include "core/model/decoder.h"
+
+namespace qs {
+
+/// A text that grows token by token through one model: keys and values of its past are kept, so a token costs one row.
+/// Several sessions, each with a hook that quantizes, can be fed the same or each other's tokens side by side.
+class Session {
+public:
+    /// Weights stay in memory as float32 if those of the layers take at most `resident_bytes`; else every feed() reads
+    /// a layer at a time and puts it through the hook again. `capacity` is the longest text; scalings of rope that
+    /// depend on a text's length take this one. Throws Error where the model has not so many positions.
+    Session(const Decoder& decoder, Index capacity, WeightHook hook = {},
+            std::size_t resident_bytes = std::size_t{8} << 30);
+
+    /// Adds tokens to the text; returns the logits of the one after them. Throws Error beyond the capacity, Cancelled.
+    RowVector feed(std::span<const int> tokens, JobControl& job);
+
+    Index length() const { return length_; }
+    Index capacity() const { return capacity_; }
+
+private:
+    const Decoder& decoder_;
+    Index capacity_;
+    WeightHook hook_;
+    RopeTables rope_;
+    std::vector<LayerWeights> layers_; ///< empty where they do not fit
+    Head head_;
+    std::vector<KeyValues> past_; ///< of each layer
+    Index length_ = 0;
+    LayerActivations activations_;
+};
+
+/// The distribution that logits mean at a temperature (above 0).
+std::vector<double> probabilities(const RowVector& logits, double temperature = 1);
+
+/// Chooses the next token.
+struct Sampling {
+    double temperature = 0; ///< 0 takes the most probable token
+    double top_p = 1;       ///< only the most probable tokens that together have this probability
+};
+class Sampler {
+public:
+    explicit Sampler(Sampling sampling, std::uint64_t seed = 0) : sampling_(sampling), random_(seed) {}
+    int choose(const RowVector& logits);
+
+private:
+    Sampling sampling_;
+    std::mt19937_64 random_;
+};
+
+} // namespace qs

@@ -1,0 +1,261 @@
+#include "core/model/layer.h"
+
+#include <tbb/blocked_range.h>
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "core/model/product.h"
+
+namespace qs {
+
+namespace {
+
+/// Rows of activations that one thread works on at a time.
+constexpr Index row_block = 32;
+
+/// Calls body(first, count) for blocks of rows, on all threads.
+template <class Body>
+void for_row_blocks(Index rows, Body body) {
+    tbb::parallel_for(Index{0}, (rows + row_block - 1) / row_block, [&](Index block) {
+        const Index first = block * row_block;
+        body(first, std::min(row_block, rows - first));
+    });
+}
+
+template <class In, class Out>
+void normalise_row(const DecoderConfig& config, const Norm& norm, const In& in, Out&& out) {
+    const auto size = static_cast<double>(in.size());
+    const double mean = config.norm == NormKind::layer ? in.template cast<double>().sum() / size : 0;
+    const double variance = (in.template cast<double>().array() - mean).square().sum() / size;
+    const auto scale = static_cast<float>(1 / std::sqrt(variance + config.norm_epsilon));
+    out = (in.array() - static_cast<float>(mean)) * scale * norm.weight.array();
+    if (norm.bias.size() > 0)
+        out += norm.bias;
+}
+
+} // namespace
+
+void normalise(const DecoderConfig& config, const Norm& norm, const Matrix& in, Matrix& out) {
+    out.resize(in.rows(), in.cols());
+    for_row_blocks(in.rows(), [&](Index first, Index count) {
+        for (Index row = first; row < first + count; ++row)
+            normalise_row(config, norm, in.row(row), out.row(row));
+    });
+}
+
+void normalise_heads(const DecoderConfig& config, const Norm& norm, Matrix& heads) {
+    const Index size = norm.weight.size();
+    for_row_blocks(heads.rows(), [&](Index first, Index count) {
+        for (Index row = first; row < first + count; ++row)
+            for (Index head = 0; head < heads.cols(); head += size) {
+                const RowVector before = heads.row(row).segment(head, size);
+                normalise_row(config, norm, before, heads.row(row).segment(head, size));
+            }
+    });
+}
+
+void apply_linear(const Linear& linear, const Matrix& in, Matrix& out, const LinearObserver& observer) {
+    multiply(in, linear.weight, out);
+    if (observer)
+        observer(linear.tensor, in, out);
+    if (linear.bias.size() > 0)
+        out.rowwise() += linear.bias;
+}
+
+void soft_cap(double cap, Eigen::Ref<Matrix> values) {
+    if (cap == 0)
+        return;
+    const auto c = static_cast<float>(cap);
+    values.array() = c * (values.array() / c).tanh();
+}
+
+// --- attention -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Turns the scores of the query at `position` with keys from `first_key` on into weights that sum to 1; what the query
+/// must not see gets 0.
+template <class Scores>
+void mask_and_softmax(Index position, Index first_key, int window, Scores&& scores) {
+    const Index past_last = std::min(position + 1 - first_key, scores.size());
+    const Index begin = window > 0 ? std::max<Index>(0, position + 1 - window - first_key) : 0;
+    auto seen = scores.segment(begin, past_last - begin);
+    seen.array() = (seen.array() - seen.maxCoeff()).exp();
+    seen /= seen.sum();
+    scores.head(begin).setZero();
+    scores.tail(scores.size() - past_last).setZero();
+}
+
+} // namespace
+
+void attend(const DecoderConfig& config, int window, Eigen::Ref<const Matrix> q, Index first,
+            Eigen::Ref<const Matrix> keys, Eigen::Ref<const Matrix> values, Eigen::Ref<Matrix> out) {
+    constexpr Index block = 64; // queries at a time
+    const Index size = config.head_dim, shared_by = config.heads / config.kv_heads;
+    const Index blocks = (q.rows() + block - 1) / block;
+    tbb::parallel_for(Index{0}, blocks * config.heads, [&](Index task) {
+        const Index head = task % config.heads, row = task / config.heads * block;
+        const Index count = std::min(block, q.rows() - row);
+        const Index last_key = first + row + count; // past the last that any of them sees
+        const Index first_key = window > 0 ? std::max<Index>(0, first + row + 1 - window) : 0;
+        const Index column = head * size, kv_column = head / shared_by * size;
+        const auto k = keys.block(first_key, kv_column, last_key - first_key, size);
+        const auto v = values.block(first_key, kv_column, last_key - first_key, size);
+
+        Matrix scores(count, k.rows());
+        product(as_is(q.block(row, column, count, size)), transposed(k), scores);
+        scores *= static_cast<float>(config.attention_scale);
+        soft_cap(config.attention_softcap, scores);
+        for (Index i = 0; i < count; ++i)
+            mask_and_softmax(first + row + i, first_key, window, scores.row(i));
+        product(as_is(scores), as_is(v), out.block(row, column, count, size));
+    });
+}
+
+namespace {
+
+void split_qkv(const DecoderConfig& config, LayerActivations& a) {
+    const Index q = Index{config.heads} * config.head_dim, kv = Index{config.kv_heads} * config.head_dim;
+    a.q = a.qkv.leftCols(q);
+    a.k = a.qkv.middleCols(q, kv);
+    a.v = a.qkv.rightCols(kv);
+}
+
+void project_qkv(const DecoderConfig& config, const LayerWeights& weights, LayerActivations& a,
+                 const LinearObserver& observer) {
+    if (config.fused_qkv) {
+        apply_linear(*weights[Slot::qkv], a.attention_input, a.qkv, observer);
+        split_qkv(config, a);
+    } else {
+        apply_linear(*weights[Slot::q], a.attention_input, a.q, observer);
+        apply_linear(*weights[Slot::k], a.attention_input, a.k, observer);
+        apply_linear(*weights[Slot::v], a.attention_input, a.v, observer);
+    }
+    if (config.qk_norm) {
+        normalise_heads(config, weights.q_norm, a.q);
+        normalise_heads(config, weights.k_norm, a.k);
+    }
+}
+
+/// Turns q and k of every sequence, whose first token stands at position `first`.
+void turn(const DecoderConfig& config, const RopeTable& rope, std::span<const Sequence> sequences, Index first,
+          LayerActivations& a) {
+    for (const Sequence& sequence : sequences)
+        for_row_blocks(sequence.length, [&](Index row, Index count) {
+            apply_rope(rope, first + row, config.head_dim, a.q.middleRows(sequence.begin + row, count));
+            apply_rope(rope, first + row, config.head_dim, a.k.middleRows(sequence.begin + row, count));
+        });
+}
+
+void append(KeyValues& cache, const Matrix& k, const Matrix& v) {
+    cache.keys.middleRows(cache.length, k.rows()) = k;
+    cache.values.middleRows(cache.length, v.rows()) = v;
+    cache.length += k.rows();
+}
+
+void attention(const DecoderConfig& config, const LayerWeights& weights, const RopeTable& rope,
+               std::span<const Sequence> sequences, KeyValues* cache, LayerActivations& a,
+               const LinearObserver& observer) {
+    project_qkv(config, weights, a, observer);
+    const Index first = cache != nullptr ? cache->length : 0;
+    if (!config.learned_positions)
+        turn(config, rope, sequences, first, a);
+    const int window = config.slides(weights.layer) ? config.sliding_window : 0;
+    a.attended.resize(a.q.rows(), a.q.cols());
+    if (cache != nullptr) {
+        append(*cache, a.k, a.v);
+        attend(config, window, a.q, first, cache->keys.topRows(cache->length), cache->values.topRows(cache->length),
+               a.attended);
+    } else {
+        for (const auto& [begin, length] : sequences)
+            attend(config, window, a.q.middleRows(begin, length), 0, a.k.middleRows(begin, length),
+                   a.v.middleRows(begin, length), a.attended.middleRows(begin, length));
+    }
+    apply_linear(*weights[Slot::o], a.attended, a.attention_output, observer);
+}
+
+} // namespace
+
+// --- MLP -----------------------------------------------------------------------------------------------------------
+
+namespace {
+
+float gelu(float x) {
+    return 0.5f * x * (1 + std::erf(x / std::numbers::sqrt2_v<float>));
+}
+
+template <class Values>
+void apply_activation(Activation activation, Values&& x) {
+    constexpr float root = 0.7978845608f; // √(2 / π)
+    switch (activation) {
+    case Activation::silu:
+        x = x / (1 + (-x).exp());
+        break;
+    case Activation::gelu:
+        x = x.unaryExpr(&gelu);
+        break;
+    case Activation::gelu_tanh:
+        x = 0.5f * x * (1 + (root * (x + 0.044715f * x.cube())).tanh());
+        break;
+    case Activation::relu:
+        x = x.max(0.0f);
+        break;
+    }
+}
+
+void mlp(const DecoderConfig& config, const LayerWeights& weights, LayerActivations& a,
+         const LinearObserver& observer) {
+    if (config.fused_gate_up) {
+        apply_linear(*weights[Slot::gate_up], a.mlp_input, a.gate_up, observer);
+        a.gate = a.gate_up.leftCols(config.intermediate);
+        a.up = a.gate_up.rightCols(config.intermediate);
+    } else {
+        if (config.gated)
+            apply_linear(*weights[Slot::gate], a.mlp_input, a.gate, observer);
+        apply_linear(*weights[Slot::up], a.mlp_input, a.up, observer);
+    }
+    activate(config, a.gate, a.up, a.activated);
+    apply_linear(*weights[Slot::down], a.activated, a.mlp_output, observer);
+}
+
+} // namespace
+
+void activate(const DecoderConfig& config, const Matrix& gate, const Matrix& up, Matrix& out) {
+    out.resize(up.rows(), up.cols());
+    for_row_blocks(up.rows(), [&](Index first, Index count) {
+        auto rows = out.middleRows(first, count).array();
+        rows = (config.gated ? gate : up).middleRows(first, count).array();
+        apply_activation(config.activation, rows);
+        if (config.gated)
+            rows *= up.middleRows(first, count).array();
+    });
+}
+
+// --- the layer -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+void add_output(const DecoderConfig& config, const Norm& norm, const Matrix& output, Matrix& normed, Matrix& hidden) {
+    if (config.output_norms)
+        normalise(config, norm, output, normed);
+    hidden += config.output_norms ? normed : output;
+}
+
+} // namespace
+
+void forward_layer(const DecoderConfig& config, const LayerWeights& weights, const RopeTable& rope,
+                   std::span<const Sequence> sequences, KeyValues* cache, Matrix& hidden, LayerActivations& a,
+                   const LinearObserver& observer) {
+    normalise(config, weights.attention_norm, hidden, a.attention_input);
+    attention(config, weights, rope, sequences, cache, a, observer);
+    add_output(config, weights.attention_output_norm, a.attention_output, a.attention_output_normed, hidden);
+
+    normalise(config, weights.mlp_norm, hidden, a.mlp_input);
+    mlp(config, weights, a, observer);
+    add_output(config, weights.mlp_output_norm, a.mlp_output, a.mlp_output_normed, hidden);
+}
+
+} // namespace qs

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "core/model/config.h"
+#include "core/model/matrix.h"
+#include "core/model/weights.h"
+
+// One layer of a decoder, as functions over matrices with a row a token. Read forward_layer() first.
+
+namespace qs {
+
+/// Rows [begin, begin + length) of a batch: consecutive tokens of one text, which see each other and no other rows.
+struct Sequence {
+    Index begin = 0, length = 0;
+};
+
+/// Keys and values of the tokens of one text so far, of one layer: a row a token. Room for `keys.rows()` tokens.
+struct KeyValues {
+    Matrix keys, values;
+    Index length = 0;
+};
+
+/// Is shown the inputs of every linear layer and what its matrix makes of them, before the bias is added.
+using LinearObserver = std::function<void(const LinearTensor&, const Matrix& inputs, const Matrix& outputs)>;
+
+/// What a layer computes on its way, in this order; kept for a backward pass and to spare allocations.
+struct LayerActivations {
+    Matrix attention_input; ///< the normed hidden states
+    Matrix q, k, v;         ///< normed and turned
+    Matrix qkv;             ///< where one matrix makes all three
+    Matrix attended;        ///< the heads' outputs side by side
+    Matrix attention_output, attention_output_normed;
+    Matrix mlp_input; ///< the normed hidden states
+    Matrix gate, up, gate_up;
+    Matrix activated; ///< activation(gate) · up
+    Matrix mlp_output, mlp_output_normed;
+};
+
+/// Advances the hidden states of a batch through one layer. With `cache` the batch is one sequence that goes on after
+/// the cache's tokens, and is added to it. `rope` is the table of this layer's settings (unused with learned positions)
+/// and must reach the last position.
+void forward_layer(const DecoderConfig& config, const LayerWeights& weights, const RopeTable& rope,
+                   std::span<const Sequence> sequences, KeyValues* cache, Matrix& hidden, LayerActivations& activations,
+                   const LinearObserver& observer = {});
+
+// --- its parts -----------------------------------------------------------------------------------------------------
+
+/// RMS norm, x / √(mean x² + ε) · weight, or LayerNorm, of each row.
+void normalise(const DecoderConfig& config, const Norm& norm, const Matrix& in, Matrix& out);
+/// The same of every head, in place.
+void normalise_heads(const DecoderConfig& config, const Norm& norm, Matrix& heads);
+
+/// out = in · weightᵀ + bias.
+void apply_linear(const Linear& linear, const Matrix& in, Matrix& out, const LinearObserver& observer);
+
+/// Causal attention of the rows of q, the first of which stands at position `first`, over keys and values of positions
+/// 0, 1, …; with a window only over the last `window` of them. q and out have `heads` heads side by side.
+void attend(const DecoderConfig& config, int window, Eigen::Ref<const Matrix> q, Index first,
+            Eigen::Ref<const Matrix> keys, Eigen::Ref<const Matrix> values, Eigen::Ref<Matrix> out);
+
+/// activation(gate) · up; activation(up) where there is no gate.
+void activate(const DecoderConfig& config, const Matrix& gate, const Matrix& up, Matrix& out);
+
+/// c · tanh(x / c); nothing for c = 0.
+void soft_cap(double cap, Eigen::Ref<Matrix> values);
+
+} // namespace qs

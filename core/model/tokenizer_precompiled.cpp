@@ -1,0 +1,109 @@
+#include "core/model/tokenizer_precompiled.h"
+
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/model/tokenizer_unicode.h"
+
+namespace qs {
+
+namespace {
+
+// The bits of a unit of Darts-clone's double array (s-yata/darts-clone, include/darts.h).
+bool has_leaf(std::uint32_t unit) {
+    return (unit >> 8 & 1U) != 0;
+}
+std::uint32_t value(std::uint32_t unit) {
+    return unit & 0x7FFFFFFFU;
+}
+std::uint32_t label(std::uint32_t unit) {
+    return unit & 0x800000FFU;
+}
+std::uint32_t offset(std::uint32_t unit) {
+    return (unit >> 10) << ((unit & 0x200U) >> 6);
+}
+
+std::uint32_t little_endian(const char* bytes) {
+    std::uint32_t result = 0;
+    for (int i = 3; i >= 0; --i)
+        result = result << 8 | static_cast<unsigned char>(bytes[i]);
+    return result;
+}
+
+// A longer cluster is not looked up as a whole (huggingface's spm_precompiled).
+constexpr std::size_t longest_looked_up = 5;
+
+} // namespace
+
+PrecompiledMap::PrecompiledMap(std::string_view blob, const std::string& where) {
+    const std::uint32_t bytes = blob.size() < 4 ? 0 : little_endian(blob.data());
+    if (bytes == 0 || bytes % 4 != 0 || bytes > blob.size() - 4 || blob.back() != '\0')
+        throw Error(where, "has a damaged table of character replacements (precompiled_charsmap)");
+    units_.resize(bytes / 4);
+    for (std::size_t i = 0; i < units_.size(); ++i)
+        units_[i] = little_endian(blob.data() + 4 + 4 * i);
+    replacements_ = blob.substr(4 + bytes);
+}
+
+std::optional<PrecompiledMap::Match> PrecompiledMap::search(std::string_view text, bool stop_at_first) const {
+    std::optional<Match> best;
+    std::size_t at = offset(units_[0]);
+    for (std::size_t i = 0; i < text.size() && text[i] != '\0'; ++i) {
+        const auto byte = static_cast<unsigned char>(text[i]);
+        at ^= byte;
+        if (at >= units_.size() || label(units_[at]) != byte)
+            break;
+        const std::uint32_t unit = units_[at];
+        at ^= offset(unit);
+        if (!has_leaf(unit))
+            continue;
+        if (at >= units_.size() || value(units_[at]) >= replacements_.size())
+            break;
+        best = Match{i + 1, replacements_.c_str() + value(units_[at])};
+        if (stop_at_first)
+            break;
+    }
+    return best;
+}
+
+std::optional<PrecompiledMap::Match> PrecompiledMap::longest(std::string_view text) const {
+    return search(text, false);
+}
+
+std::optional<PrecompiledMap::Match> PrecompiledMap::shortest(std::string_view text) const {
+    return search(text, true);
+}
+
+std::string PrecompiledMap::by_graphemes(std::string_view text) const {
+    std::string result;
+    const auto append = [&](std::string_view part) {
+        const auto match = shortest(part);
+        if (match)
+            result += match->replacement;
+        return match.has_value();
+    };
+    for (std::size_t begin = 0; begin < text.size();) {
+        const std::size_t end = grapheme_end(text, begin);
+        if (end - begin > longest_looked_up || !append(text.substr(begin, end - begin)))
+            for (std::size_t at = begin; at < end; at += char_length(text[at])) {
+                const std::string_view character = text.substr(at, char_length(text[at]));
+                if (!append(character))
+                    result += character;
+            }
+        begin = end;
+    }
+    return result;
+}
+
+std::string PrecompiledMap::by_longest(std::string_view text) const {
+    std::string result;
+    while (!text.empty()) {
+        const auto match = longest(text);
+        const std::size_t length = match ? match->length : char_length(text.front());
+        result += match ? match->replacement : text.substr(0, length);
+        text.remove_prefix(length);
+    }
+    return result;
+}
+
+} // namespace qs

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <array>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/checkpoint/checkpoint.h"
+#include "core/model/config.h"
+#include "core/model/matrix.h"
+
+namespace qs {
+
+/// The linear layers that a decoder layer can have.
+enum class Slot : std::uint8_t { q, k, v, qkv, o, gate, up, gate_up, down };
+inline constexpr std::size_t slot_count = 9;
+
+/// Where the matrix of a linear layer lies and what it is.
+struct LinearTensor {
+    std::size_t tensor = 0; ///< index into Checkpoint::tensors
+    std::string name;       ///< the checkpoint's
+    Role role = Role::other;
+    int layer = 0;
+    Index outputs = 0, inputs = 0;
+};
+
+/// y = x · weightᵀ + bias.
+struct Linear {
+    LinearTensor tensor;
+    Matrix weight;  ///< [outputs, inputs] in Hugging Face's order of rows, however it is stored
+    RowVector bias; ///< empty for none
+};
+
+/// Empty where the layer has no such norm.
+struct Norm {
+    RowVector weight, bias;
+};
+
+/// All weights of one layer as float32.
+struct LayerWeights {
+    int layer = 0;
+    std::array<std::optional<Linear>, slot_count> linears; ///< by Slot
+    Norm attention_norm, attention_output_norm, mlp_norm, mlp_output_norm;
+    Norm q_norm, k_norm; ///< of one head
+
+    const std::optional<Linear>& operator[](Slot slot) const { return linears[static_cast<std::size_t>(slot)]; }
+    std::optional<Linear>& operator[](Slot slot) { return linears[static_cast<std::size_t>(slot)]; }
+};
+
+/// A row of the table of norms' names (weights.cpp).
+struct NormName;
+
+/// Replaces a matrix after it has been loaded, for example by what a format makes of it.
+using WeightHook = std::function<void(const LinearTensor&, Matrix& weight)>;
+
+/// Reads the weights of a decoder out of a checkpoint: Hugging Face's names or llama.cpp's, every type that
+/// load_weights() reads. Nothing is kept: what was read of a file is released.
+class WeightReader {
+public:
+    /// Throws Error where the layers hold a tensor that the forward pass would not use.
+    WeightReader(std::shared_ptr<const Checkpoint> checkpoint, DecoderConfig config);
+
+    const Checkpoint& checkpoint() const { return *checkpoint_; }
+    const DecoderConfig& config() const { return config_; }
+
+    /// The linear layers of all layers, in the order in which they are used.
+    std::vector<LinearTensor> linears() const;
+    LayerWeights layer(int index, const WeightHook& hook = {}) const;
+
+    /// Matrices outside the layers. The head of a tied model is its embedding.
+    LinearTensor embedding() const;
+    LinearTensor head() const;
+    Matrix load(const LinearTensor& tensor) const;
+    /// Rows of a matrix, one for each number; numbers must be in range.
+    Matrix load_rows(const LinearTensor& tensor, std::span<const int> rows) const;
+    /// Rows [0, count) of the learned positions. Throws Error where there are fewer.
+    Matrix positions(Index count) const;
+    Norm output_norm() const;
+
+private:
+    std::string layer_name(int layer, std::string_view module) const;
+    std::string module_of(Slot slot) const;
+    std::optional<LinearTensor> find_linear(int layer, Slot slot) const;
+    LinearTensor outer_matrix(const char* hugging_face, const char* gpt2, const char* gguf) const;
+    const TensorInfo& require(const std::string& name) const;
+    RowVector vector(const std::string& name, Index size) const;
+    RowVector optional_vector(const std::string& name, Index size) const;
+    Norm norm(const std::string& stem, Index size) const;
+    std::string norm_module(const NormName& names) const;
+    Index outputs_of(Slot slot) const;
+    Index inputs_of(Slot slot) const;
+    void interleaved_to_halves(Slot slot, Linear& linear) const;
+    void refuse_unknown_tensors() const;
+
+    std::shared_ptr<const Checkpoint> checkpoint_;
+    DecoderConfig config_;
+    std::string prefix_; ///< in front of Hugging Face's names: "model.", "transformer.", …
+};
+
+} // namespace qs
