@@ -106,11 +106,14 @@ std::vector<Batch> Decoder::start(std::span<const std::vector<int>> texts, const
 
 void Decoder::advance(const LayerWeights& weights, std::vector<Batch>& batches, LayerActivations& activations,
                       const LinearObserver& observer, JobControl& job) const {
-    for (Batch& batch : batches) {
+    const auto check_and_observe = [&](const LinearTensor& tensor, const Matrix& inputs, const Matrix& outputs) {
         job.check();
+        if (observer)
+            observer(tensor, inputs, outputs);
+    };
+    for (Batch& batch : batches)
         forward_layer(config(), weights, batch.rope->of(config(), weights.layer), batch.sequences, nullptr,
-                      batch.hidden, activations, observer);
-    }
+                      batch.hidden, activations, check_and_observe);
 }
 
 Head Decoder::load_head(const WeightHook& hook) const {

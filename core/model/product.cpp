@@ -1,3 +1,6 @@
+// Tiles are arrays of vectors, which vectors of unknown length cannot be.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+
 #include "core/model/product.h"
 
 #include <hwy/aligned_allocator.h>

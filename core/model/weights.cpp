@@ -213,19 +213,11 @@ std::vector<LinearTensor> WeightReader::linears() const {
 }
 
 /// Stored row 2i + p of a head is row i + p · head_dim / 2 of Hugging Face's.
-void WeightReader::interleaved_to_halves(Slot slot, Linear& linear) const {
-    if (!config_.interleaved_qk || (slot != Slot::q && slot != Slot::k))
-        return;
-    const Matrix stored = linear.weight;
-    const RowVector stored_bias = linear.bias;
-    const Index half = config_.head_dim / 2;
-    for (Index row = 0; row < stored.rows(); ++row) {
-        const Index within = row % config_.head_dim, head = row - within;
-        const Index from = head + 2 * (within % half) + within / half;
-        linear.weight.row(row) = stored.row(from);
-        if (stored_bias.size() > 0)
-            linear.bias[row] = stored_bias[from];
-    }
+Index WeightReader::stored_row(Role role, Index row) const {
+    if (!config_.interleaved_qk || (role != Role::attention_q && role != Role::attention_k))
+        return row;
+    const Index half = config_.head_dim / 2, within = row % config_.head_dim;
+    return row - within + 2 * (within % half) + within / half;
 }
 
 LayerWeights WeightReader::layer(int index, const WeightHook& hook) const {
@@ -237,8 +229,11 @@ LayerWeights WeightReader::layer(int index, const WeightHook& hook) const {
             continue;
         Linear linear{std::move(*tensor), {}, {}};
         linear.weight = load(linear.tensor);
-        linear.bias = optional_vector(layer_name(index, module_of(names.slot)) + ".bias", linear.tensor.outputs);
-        interleaved_to_halves(names.slot, linear);
+        const RowVector bias =
+            optional_vector(layer_name(index, module_of(names.slot)) + ".bias", linear.tensor.outputs);
+        linear.bias = bias;
+        for (Index row = 0; row < bias.size(); ++row)
+            linear.bias[row] = bias[stored_row(names.role, row)];
         if (hook)
             hook(linear.tensor, linear.weight);
         weights[names.slot] = std::move(linear);
@@ -252,14 +247,16 @@ LayerWeights WeightReader::layer(int index, const WeightHook& hook) const {
 
 Matrix WeightReader::load(const LinearTensor& linear) const {
     const TensorInfo& tensor = checkpoint_->tensors[linear.tensor];
-    Matrix weight(linear.outputs, linear.inputs);
-    if (!tensor.transposed) {
-        load_all(*checkpoint_, tensor, weight.data());
-        return weight;
-    }
-    Matrix stored(linear.inputs, linear.outputs);
+    Matrix stored(tensor.transposed ? linear.inputs : linear.outputs,
+                  tensor.transposed ? linear.outputs : linear.inputs);
     load_all(*checkpoint_, tensor, stored.data());
-    weight = stored.transpose();
+    if (tensor.transposed)
+        return stored.transpose();
+    if (stored_row(linear.role, 1) == 1)
+        return stored; // in that order already
+    Matrix weight(stored.rows(), stored.cols());
+    for (Index row = 0; row < weight.rows(); ++row)
+        weight.row(row) = stored.row(stored_row(linear.role, row));
     return weight;
 }
 

@@ -72,6 +72,7 @@ public:
     /// Matrices outside the layers. The head of a tied model is its embedding.
     LinearTensor embedding() const;
     LinearTensor head() const;
+    /// A matrix, [outputs, inputs] in Hugging Face's order of rows.
     Matrix load(const LinearTensor& tensor) const;
     /// Rows of a matrix, one for each number; numbers must be in range.
     Matrix load_rows(const LinearTensor& tensor, std::span<const int> rows) const;
@@ -91,7 +92,7 @@ private:
     std::string norm_module(const NormName& names) const;
     Index outputs_of(Slot slot) const;
     Index inputs_of(Slot slot) const;
-    void interleaved_to_halves(Slot slot, Linear& linear) const;
+    Index stored_row(Role role, Index row) const;
     void refuse_unknown_tensors() const;
 
     std::shared_ptr<const Checkpoint> checkpoint_;

@@ -142,6 +142,8 @@ private slots:
                 const auto observer = [&](const LinearTensor& tensor, const Matrix& inputs, const Matrix& out) {
                     QCOMPARE(inputs.cols(), tensor.inputs);
                     QCOMPARE(out.cols(), tensor.outputs);
+                    const Matrix product = inputs * decoder.weights().load(tensor).transpose();
+                    QVERIFY(difference(product, out) < 1e-5);
                     if (outputs.size() <= seen)
                         outputs.push_back(out);
                     else
