@@ -63,6 +63,8 @@ template <class Codec>
 class WarpCodec {
 public:
     __device__ explicit WarpCodec(const Codec& codec) : codec_(codec) {}
+    /// To be called by all lanes before the rest.
+    __device__ void prepare() {}
     __device__ std::uint32_t encode(float w, const typename Codec::Scale& scale) const {
         return codec_.encode(w, scale);
     }
@@ -113,7 +115,8 @@ private:
 template <>
 class WarpCodec<DeviceNf4Codec> {
 public:
-    __device__ explicit WarpCodec(const DeviceNf4Codec&) : thresholds_(15, 16) {
+    __device__ explicit WarpCodec(const DeviceNf4Codec&) : thresholds_(15, 16) {}
+    __device__ void prepare() {
         thresholds_.fill(15, [](unsigned i) { return Nf4Codec::threshold(i); });
         level_ = select<16>(threadIdx.x % 16, [](unsigned i) { return Nf4Codec::level(i); });
     }
@@ -133,7 +136,8 @@ private:
 template <>
 class WarpCodec<DeviceFp4Codec> {
 public:
-    __device__ explicit WarpCodec(const DeviceFp4Codec&) : thresholds_(30, 0) {
+    __device__ explicit WarpCodec(const DeviceFp4Codec&) : thresholds_(30, 0) {}
+    __device__ void prepare() {
         thresholds_.fill(7, [](unsigned i) { return Fp4Codec::threshold(i); });
         level_ = select<16>(threadIdx.x % 16, [](unsigned i) { return Fp4Codec::level(i); });
     }

@@ -11,10 +11,7 @@ set(QUANTOSCOPE_GPU_SOURCES
   feed.cpp
   floating.cu
   format_run.cpp
-  fused.cpp
-  fused_bf16.cu
-  fused_f16.cu
-  fused_f32.cu
+  fused.cu
   ggml_basic.cu
   ggml_iq.cu
   ggml_k.cu

@@ -119,6 +119,33 @@ private slots:
                      "out of memory on emulated GPU (cuda:0): a matrix of 1300 x 2048 " + note);
     }
 
+    /// More tensors of a file than can stay, again and again: each time the same numbers.
+    void tensors_that_stay_make_room_for_others() {
+        const Setting setting("MEMORY", 24LL << 20);
+        const TensorShape shape{512, 1024};
+        constexpr std::size_t tensors = 9;
+        const auto weights = normal_weights(shape.count() * tensors);
+        QTemporaryFile temporary;
+        QVERIFY(temporary.open());
+        temporary.write(reinterpret_cast<const char*>(weights.data()),
+                        static_cast<qint64>(weights.size() * sizeof(float)));
+        temporary.close();
+        const auto file = MappedFile::open(temporary.fileName().toStdString());
+        const auto specs = parse_specs("nf4,q4_K");
+        const auto cpu = make_cpu_device(), gpu = make_device("cuda");
+        for (const std::size_t i : {0U, 0U, 1U, 2U, 3U, 4U, 5U, 6U, 7U, 8U, 0U, 8U, 7U, 7U}) {
+            const TensorView view{DType::f32, false, file->bytes().data() + i * shape.count() * sizeof(float), shape,
+                                  file.get()};
+            JobControl cpu_job, job;
+            const TensorReport expected = cpu->analyze(view, specs, cpu_job), report = gpu->analyze(view, specs, job);
+            QCOMPARE(report.results[0].usage, expected.results[0].usage);
+            QCOMPARE(report.results[1].usage, expected.results[1].usage);
+            QCOMPARE(report.statistics.min, expected.statistics.min);
+            QCOMPARE(job.done(), cpu_job.done());
+        }
+        QVERIFY(gpu->notes().empty());
+    }
+
     void too_little_memory_that_can_be_page_locked() {
         const Setting setting("PINNED", 100000);
         const TensorShape shape{64, 1024};

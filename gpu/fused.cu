@@ -1,6 +1,5 @@
-#pragma once
-
 #include "gpu/fused.cuh"
+
 #include "gpu/launch.cuh"
 #include "gpu/moments.cuh"
 #include "gpu/scopes.cuh"
@@ -10,6 +9,8 @@
 /// the first look at it comes from memory, sixteen bytes a load, the others from the cache that is next to it.
 namespace qs::cuda {
 
+namespace {
+
 /// Eight neighbouring weights, one lane's share of a tile.
 struct Oct {
     float w[8];
@@ -18,14 +19,11 @@ struct Oct {
 /// Weights a warp looks at together.
 inline constexpr unsigned tile_weights = warp_threads * 8;
 
-/// Weights [offset, offset + present) of a piece, `offset` a multiple of 8; those after them are 0.
+/// Weights [offset, offset + 8), `offset` a multiple of 8.
 template <NativeType type>
-__device__ inline Oct load_oct(const void* data, std::uint64_t offset, unsigned present) {
+__device__ inline Oct load_oct(const void* data, std::uint64_t offset) {
     Oct oct{};
-    if (present < 8) {
-        for (unsigned i = 0; i < present; ++i)
-            oct.w[i] = load_one<type>(data, offset + i);
-    } else if constexpr (type == NativeType::f32) {
+    if constexpr (type == NativeType::f32) {
         const auto* quads = reinterpret_cast<const float4*>(static_cast<const float*>(data) + offset);
         const float4 first = quads[0], second = quads[1];
         oct = {{first.x, first.y, first.z, first.w, second.x, second.y, second.z, second.w}};
@@ -38,6 +36,25 @@ __device__ inline Oct load_oct(const void* data, std::uint64_t offset, unsigned 
             oct.w[i] = load_one<type>(&bits, 0);
         }
     }
+    return oct;
+}
+
+/// Weights [offset, offset + present) of a piece, `offset` a multiple of 8; those after them are 0.
+__device__ inline Oct load_oct(const Piece& piece, std::uint64_t offset, unsigned present) {
+    if (present == 8)
+        switch (piece.type) {
+        case NativeType::f32:
+            return load_oct<NativeType::f32>(piece.data, offset);
+        case NativeType::bf16:
+            return load_oct<NativeType::bf16>(piece.data, offset);
+        case NativeType::f16:
+            return load_oct<NativeType::f16>(piece.data, offset);
+        }
+    Oct oct{};
+#pragma unroll
+    for (unsigned i = 0; i < 8; ++i)
+        if (i < present)
+            oct.w[i] = load_one(piece, offset + i);
     return oct;
 }
 
@@ -78,7 +95,9 @@ public:
             keep_largest(position, weights, reconstructions);
     }
 
-    __device__ const ErrorAccumulator& sums() const { return sums_; }
+    __device__ const ErrorAccumulator& sums() const {
+        return sums_;
+    }
 
 private:
     __device__ void keep_largest(unsigned position, const Oct& weights, const Oct& reconstructions) {
@@ -122,22 +141,22 @@ __device__ inline bool all_finite(const Oct& oct) {
 }
 
 /// One format on a unit.
-template <NativeType type, class Codec>
+template <class Codec>
 class FormatPass {
 public:
     __device__ FormatPass(const Piece& piece, const Unit& unit, const FusedFormat& format)
         : piece_(piece), unit_(unit), format_(format), codec_(codec_of(format)), warp_codec_(codec_),
-          walk_(format.map, piece.begin + unit.offset),
-          usage_(format.sink.usage, format.sink.codes, dynamic_shared()),
+          walk_(format.map, piece.begin + unit.offset), usage_(format.sink.usage, format.sink.codes, dynamic_shared()),
           binning_(format.sink.bins, dynamic_shared() + usage_words(format.sink.usage, format.sink.codes)) {}
 
     __device__ void run(bool exact) {
+        warp_codec_.prepare();
         const unsigned lane = threadIdx.x % warp_threads, warp = threadIdx.x / warp_threads;
         // All lanes of a warp go round together, as they exchange extents and levels.
         for (unsigned tile = warp * tile_weights; tile < unit_.count; tile += block_warps * tile_weights) {
             const unsigned position = tile + lane * 8;
             const unsigned left = position < unit_.count ? unit_.count - position : 0, present = left < 8 ? left : 8;
-            const Oct oct = load_oct<type>(piece_.data, unit_.offset + position, present);
+            const Oct oct = load_oct(piece_, unit_.offset + position, present);
             const bool usual = !exact && present == 8 && all_finite(oct);
             if (__all_sync(0xffffffffU, usual ? 1 : 0) != 0)
                 take(position, oct);
@@ -216,14 +235,13 @@ private:
     OctSums sums_;
 };
 
-template <NativeType type, class... Codecs>
+template <class... Codecs>
 __device__ inline void run_format(CodecList<Codecs...>, const Piece& piece, const Unit& unit, const FusedFormat& format,
                                   bool exact) {
     unsigned kind = 0;
-    static_cast<void>(((format.kind == kind++ && (FormatPass<type, Codecs>(piece, unit, format).run(exact), true)) || ...));
+    static_cast<void>(((format.kind == kind++ && (FormatPass<Codecs>(piece, unit, format).run(exact), true)) || ...));
 }
 
-template <NativeType type>
 __global__ void __launch_bounds__(block_threads, 3)
     fused_kernel(const __grid_constant__ Piece piece, const __grid_constant__ FusedWork work) {
     const Unit unit = unit_of(piece, blockIdx.x);
@@ -235,16 +253,16 @@ __global__ void __launch_bounds__(block_threads, 3)
         binning.finish();
     }
     for (unsigned i = 0; i < work.count; ++i)
-        run_format<type>(FusedCodecs{}, piece, unit, work.formats[i], work.exact);
+        run_format(FusedCodecs{}, piece, unit, work.formats[i], work.exact);
 }
 
-/// Enqueues the kernel of a native type; one source file each, as they take long to compile.
-template <NativeType type>
-void launch_fused(const Piece& piece, const FusedWork& work, cudaStream_t stream) {
+} // namespace
+
+void run_fused(const Piece& piece, const FusedWork& work, cudaStream_t stream) {
     unsigned words = binning_words(work.bins);
     for (unsigned i = 0; i < work.count; ++i)
         words = std::max(words, shared_words(work.formats[i].sink));
-    launch({blocks_for(piece), stream, words * 4}, fused_kernel<type>, piece, work);
+    launch({blocks_for(piece), stream, words * 4}, fused_kernel, piece, work);
 }
 
 } // namespace qs::cuda
