@@ -2,19 +2,12 @@
 
 #include <cstring>
 
-#include "core/analysis/statistics.h"
-#include "core/device/tiles.h"
 #include "gpu/feed.h"
-#include "gpu/statistics.h"
+#include "gpu/tensor_work.h"
 
 namespace qs::cuda {
 
 namespace {
-
-int passes_for(const Runs& runs, int others) {
-    const bool scans = std::any_of(runs.begin(), runs.end(), [](const auto& run) { return run->needs_scan(); });
-    return others + (scans ? 1 : 0);
-}
 
 BinCounts make_bins(Workspace& work, double low, double high, unsigned bins) {
     return {low, high, static_cast<double>(bins) / (high - low), bins, work.zeroed<Count>(std::size_t{bins} + 3)};
@@ -96,81 +89,19 @@ private:
     std::array<Slot, 2> slots_;
 };
 
-/// Statistics and errors of one tensor.
-class TensorAnalysis {
-public:
-    /// `exact` as in FusedWork.
-    TensorAnalysis(Workspace& work, const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job,
-                   bool exact)
-        : work_(work), tensor_(tensor), specs_(specs), job_(job), units_(units_in(tensor.shape.count())),
-          runs_(work.make_runs(tensor.shape, tensor.importance, specs)), feed_(work, tensor, passes_for(runs_, 2)) {
-        todo_.moments = work_.zeroed<Moments>(units_);
-        todo_.exact = exact;
-        for (const auto& run : runs_) {
-            Sink sink;
-            sink.errors = work_.zeroed<ErrorSums>(units_);
-            sink.codes = static_cast<unsigned>(run->code_count());
-            sink.usage = sink.codes == 0 ? nullptr : work_.zeroed<Count>(sink.codes);
-            todo_.sinks.push_back(sink);
-        }
-    }
-
-    /// Nothing where float32 was not good enough: a reconstruction overflowed, or next to nothing is left of the
-    /// weights.
-    std::optional<TensorReport> run() {
-        scan(runs_, [&](auto visit) { feed_.pass(job_, visit); });
-        feed_.pass(job_, [&](const Piece& piece) { todo_.enqueue(runs_, piece, work_.compute); });
-        TensorReport report;
-        report.statistics = statistics();
-        for (std::size_t i = 0; i < specs_.size(); ++i) {
-            report.results.push_back(result(i));
-            ErrorSums& sums = report.results.back().sums;
-            const bool lacks_w2 = !todo_.exact && runs_[i]->fused();
-            if (lacks_w2 && !sums.complete(all_w2_, report.statistics.nan + report.statistics.inf))
-                return std::nullopt;
-        }
-        return report;
-    }
-
-private:
-    Statistics statistics() {
-        Moments moments;
-        for (const Moments& unit : work_.fetch(todo_.moments, units_))
-            moments.merge(unit);
-        all_w2_ = moments.m2 + static_cast<double>(moments.n) * moments.mean * moments.mean;
-        Statistics statistics = finish(moments);
-        auto* beyond = work_.zeroed<Count>(2);
-        feed_.pass(job_, [&](const Piece& piece) {
-            count_beyond_sigma(piece, statistics.mean, statistics.std, beyond, work_.compute);
-        });
-        const auto counts = work_.fetch(beyond, 2);
-        statistics.beyond_3_sigma = counts[0];
-        statistics.beyond_6_sigma = counts[1];
-        return statistics;
-    }
-
-    FormatResult result(std::size_t i) const {
-        FormatResult result = unmeasured(specs_[i], tensor_.shape, runs_[i]->stored_bits());
-        const Sink& sink = todo_.sinks[i];
-        for (const ErrorSums& unit : work_.fetch(sink.errors, units_))
-            result.sums.merge(unit);
-        if (sink.usage != nullptr) {
-            const auto usage = work_.fetch(sink.usage, sink.codes);
-            result.usage.assign(usage.begin(), usage.end());
-        }
-        return result;
-    }
-
-    Workspace& work_;
-    const TensorView& tensor_;
-    std::span<const FormatSpec> specs_;
-    JobControl& job_;
-    std::size_t units_;
-    Runs runs_;
-    Feed feed_;
-    PieceWork todo_;
-    double all_w2_ = 0; ///< Σw² of the tensor
-};
+/// Nothing where TensorWork gives nothing.
+std::optional<TensorReport> measure(Workspace& work, const TensorView& tensor, std::span<const FormatSpec> specs,
+                                    bool exact, JobControl& job) {
+    const TensorWork todo(work, tensor, specs, exact);
+    const bool at_once = is_one_piece(work, tensor);
+    Feed feed(work, tensor, at_once ? 1 : todo.passes());
+    if (at_once)
+        feed.pass(job, [&](const Piece& piece) { todo.enqueue([&](auto visit) { visit(piece); }); });
+    else
+        todo.enqueue([&](auto visit) { feed.pass(job, visit); });
+    work.compute.synchronize();
+    return todo.report(tensor.shape, specs);
+}
 
 } // namespace
 
@@ -200,13 +131,20 @@ void PieceWork::enqueue(const Runs& runs, const Piece& piece, cudaStream_t strea
         flush();
 }
 
+int passes_for(const Runs& runs, int others) {
+    const bool scans = std::any_of(runs.begin(), runs.end(), [](const auto& run) { return run->needs_scan(); });
+    return others + (scans ? 1 : 0);
+}
+
 TensorReport analyze(Workspace& work, const TensorView& tensor, std::span<const FormatSpec> specs, JobControl& job) {
+    if (auto report = analyze_recorded(work, tensor, specs, job))
+        return *report;
     const bool exact = tensor.shape.count() < inexact_from;
-    if (auto report = TensorAnalysis(work, tensor, specs, job, exact).run())
+    if (auto report = measure(work, tensor, specs, exact, job))
         return *report;
     work.scratch.rewind();
     JobControl again(&job);
-    return *TensorAnalysis(work, tensor, specs, again, true).run();
+    return *measure(work, tensor, specs, true, again);
 }
 
 HistogramSet histogram(Workspace& work, const TensorView& tensor, std::span<const FormatSpec> specs, double low,

@@ -24,6 +24,9 @@ struct PieceWork {
     void enqueue(const Runs& runs, const Piece& piece, cudaStream_t stream) const;
 };
 
+/// Passes over the tensor: `others`, and one for a scan where a run needs it.
+int passes_for(const Runs& runs, int others);
+
 /// Lets the runs that need it look at the whole tensor. `pass(visit)` calls visit(piece) for all pieces.
 template <class Pass>
 void scan(const Runs& runs, Pass pass) {

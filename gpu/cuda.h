@@ -161,6 +161,62 @@ private:
     cudaEvent_t handle_ = nullptr;
 };
 
+/// Work that was recorded.
+class Graph {
+public:
+    explicit Graph(cudaGraph_t handle) : handle_(handle) {}
+    ~Graph() { static_cast<void>(cudaGraphDestroy(handle_)); }
+    Graph(const Graph&) = delete;
+    Graph& operator=(const Graph&) = delete;
+
+    operator cudaGraph_t() const { return handle_; }
+
+private:
+    cudaGraph_t handle_;
+};
+
+/// Recorded work, ready to be enqueued as one.
+class GraphExec {
+public:
+    explicit GraphExec(const Graph& graph) { QS_CUDA_CHECK(cudaGraphInstantiate(&handle_, graph, 0)); }
+    ~GraphExec() { static_cast<void>(cudaGraphExecDestroy(handle_)); }
+    GraphExec(const GraphExec&) = delete;
+    GraphExec& operator=(const GraphExec&) = delete;
+
+    void launch(cudaStream_t stream) const { QS_CUDA_CHECK(cudaGraphLaunch(handle_, stream)); }
+
+private:
+    cudaGraphExec_t handle_ = nullptr;
+};
+
+/// While it lives, what the calling thread enqueues into a stream is recorded and not done. Neither may memory be
+/// allocated meanwhile nor anything waited for.
+class Capture {
+public:
+    explicit Capture(cudaStream_t stream) : stream_(stream) {
+        QS_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    }
+    /// Without finish(): something failed, and what was recorded is dropped.
+    ~Capture() {
+        cudaGraph_t dropped = nullptr;
+        if (stream_ != nullptr && cudaStreamEndCapture(stream_, &dropped) == cudaSuccess)
+            static_cast<void>(cudaGraphDestroy(dropped));
+        if (stream_ != nullptr)
+            static_cast<void>(cudaGetLastError());
+    }
+    Capture(const Capture&) = delete;
+    Capture& operator=(const Capture&) = delete;
+
+    Graph finish() {
+        cudaGraph_t graph = nullptr;
+        QS_CUDA_CHECK(cudaStreamEndCapture(std::exchange(stream_, nullptr), &graph));
+        return Graph(graph);
+    }
+
+private:
+    cudaStream_t stream_; ///< null once it records no more
+};
+
 /// Waits for a stream when the scope is left, by whatever way, so that nothing still uses the buffers of a call that
 /// was cancelled or failed.
 class Drain {

@@ -20,10 +20,63 @@ std::size_t size_of(NativeType type) {
     return type == NativeType::f32 ? 4 : 2;
 }
 
+std::uint64_t stored_bytes(DType dtype, std::uint64_t weights) {
+    const BlockLayout layout = block_layout(dtype);
+    return weights / layout.elements * layout.bytes;
+}
+
+bool is_one_piece(const Workspace& work, const TensorView& tensor) {
+    const std::uint64_t count = tensor.shape.count();
+    return count > 0 && count <= work.piece_weights;
+}
+
+namespace {
+
+bool must_convert(const TensorView& tensor) {
+    return native_type(tensor.dtype, tensor.byte_swapped) == NativeType::f32 &&
+           (tensor.dtype != DType::f32 || tensor.byte_swapped);
+}
+
+void copy_stored(const TensorView& tensor, std::uint64_t first_byte, std::size_t bytes, std::byte* pinned) {
+    // One thread does not reach the speed of the bus, above all where pages must be faulted in.
+    constexpr std::size_t grain = std::size_t{512} << 10;
+    tbb::parallel_for(tbb::blocked_range<std::size_t>(0, bytes, grain), [&](const auto& range) {
+        std::memcpy(pinned + range.begin(), tensor.data + first_byte + range.begin(), range.size());
+    });
+    if (tensor.file != nullptr) {
+        const auto offset = static_cast<std::size_t>(tensor.data - tensor.file->bytes().data());
+        tensor.file->release(offset + first_byte, bytes);
+    }
+}
+
+} // namespace
+
+PieceFeed::PieceFeed(FeedBuffers::Slot& slot, const TensorView& tensor)
+    : slot_(slot), tensor_(tensor), type_(native_type(tensor.dtype, tensor.byte_swapped)),
+      bytes_(stored_bytes(tensor.dtype, tensor.shape.count())) {
+    slot_.pinned.reserve(bytes_);
+    slot_.weights.reserve(tensor_.shape.count() * size_of(type_));
+    if (must_convert(tensor_))
+        slot_.stored.reserve(bytes_);
+}
+
+void PieceFeed::fill() const {
+    copy_stored(tensor_, 0, bytes_, slot_.pinned.data());
+}
+
+Piece PieceFeed::enqueue(cudaStream_t stream) const {
+    const std::uint64_t count = tensor_.shape.count();
+    const bool converts = must_convert(tensor_);
+    void* landing = converts ? slot_.stored.as<void>() : slot_.weights.as<void>();
+    QS_CUDA_CHECK(cudaMemcpyAsync(landing, slot_.pinned.data(), bytes_, cudaMemcpyHostToDevice, stream));
+    if (converts)
+        convert_to_f32(tensor_.dtype, tensor_.byte_swapped, landing, count, slot_.weights.as<float>(), stream);
+    return {type_, slot_.weights.as<void>(), 0, count};
+}
+
 Feed::Feed(Workspace& work, const TensorView& tensor, int passes)
     : work_(work), buffers_(work.feed), tensor_(tensor), count_(tensor.shape.count()),
-      type_(native_type(tensor.dtype, tensor.byte_swapped)),
-      converts_(type_ == NativeType::f32 && (tensor.dtype != DType::f32 || tensor.byte_swapped)), passes_(passes) {
+      type_(native_type(tensor.dtype, tensor.byte_swapped)), converts_(must_convert(tensor)), passes_(passes) {
     const auto key = resident_key(tensor);
     if (passes > 1 || key)
         try {
@@ -49,20 +102,7 @@ Feed::~Feed() {
 }
 
 std::uint64_t Feed::stored_bytes_before(std::uint64_t weight) const {
-    const BlockLayout layout = block_layout(tensor_.dtype);
-    return weight / layout.elements * layout.bytes;
-}
-
-void Feed::copy_to_pinned(std::byte* pinned, std::uint64_t first_byte, std::size_t bytes) const {
-    // One thread does not reach the speed of the bus, above all where pages must be faulted in.
-    constexpr std::size_t grain = std::size_t{512} << 10;
-    tbb::parallel_for(tbb::blocked_range<std::size_t>(0, bytes, grain), [&](const auto& range) {
-        std::memcpy(pinned + range.begin(), tensor_.data + first_byte + range.begin(), range.size());
-    });
-    if (tensor_.file != nullptr) {
-        const auto offset = static_cast<std::size_t>(tensor_.data - tensor_.file->bytes().data());
-        tensor_.file->release(offset + first_byte, bytes);
-    }
+    return stored_bytes(tensor_.dtype, weight);
 }
 
 Piece Feed::resident_piece(std::uint64_t begin, std::uint64_t longest) const {
@@ -78,7 +118,7 @@ Piece Feed::bring(std::uint64_t begin) {
     std::byte* landing = converts_ ? slot.stored.as<std::byte>() : weights;
 
     slot.copied.synchronize();
-    copy_to_pinned(slot.pinned.data(), first, bytes);
+    copy_stored(tensor_, first, bytes, slot.pinned.data());
     slot.used.make_wait(buffers_.copies);
     QS_CUDA_CHECK(cudaMemcpyAsync(landing, slot.pinned.data(), bytes, cudaMemcpyHostToDevice, buffers_.copies));
     slot.copied.record(buffers_.copies);
@@ -108,8 +148,7 @@ void Feed::end_pass(JobControl& job) {
 void Feed::advance(std::uint64_t bytes, JobControl& job) {
     if (bytes <= advanced_)
         return;
-    job.advance(bytes - advanced_);
-    work_.advanced += bytes - advanced_;
+    work_.advance(bytes - advanced_, job);
     advanced_ = bytes;
 }
 

@@ -60,7 +60,6 @@ private:
     void advance(std::uint64_t bytes, JobControl& job);
     std::uint64_t end_of(std::uint64_t begin) const { return std::min(begin + work_.piece_weights, count_); }
     std::uint64_t stored_bytes_before(std::uint64_t weight) const;
-    void copy_to_pinned(std::byte* pinned, std::uint64_t first_byte, std::size_t bytes) const;
     FeedBuffers::Slot& slot(std::uint64_t begin) {
         return buffers_.slots[begin / work_.piece_weights % buffers_.slots.size()];
     }
@@ -76,6 +75,29 @@ private:
     int passes_done_ = 0;
     std::uint64_t advanced_ = 0;
 };
+
+/// Brings a tensor of one piece to the device through one slot, by what can be recorded: the copy takes whatever the
+/// page-locked buffer holds when it is done.
+class PieceFeed {
+public:
+    PieceFeed(FeedBuffers::Slot& slot, const TensorView& tensor);
+
+    /// Puts the tensor into the page-locked buffer, which nothing may be copied from meanwhile.
+    void fill() const;
+    /// Enqueues the rest.
+    Piece enqueue(cudaStream_t stream) const;
+
+private:
+    FeedBuffers::Slot& slot_;
+    const TensorView& tensor_;
+    NativeType type_;
+    std::uint64_t bytes_;
+};
+
+/// Whether the tensor goes to the device at once.
+bool is_one_piece(const Workspace& work, const TensorView& tensor);
+/// Bytes of `weights` weights, whole blocks of them.
+std::uint64_t stored_bytes(DType dtype, std::uint64_t weights);
 
 /// The type that the kernels read a stored type as.
 NativeType native_type(DType dtype, bool byte_swapped);

@@ -31,6 +31,10 @@ public:
     T* take_for(std::size_t count) {
         return take().reserve_for<T>(count > 0 ? count : 1);
     }
+    /// Those handed out since rewind().
+    std::size_t taken() const { return next_; }
+    const DeviceBuffer& operator[](std::size_t index) const { return buffers_[index]; }
+    std::size_t size() const { return buffers_.size(); }
 
 private:
     std::deque<DeviceBuffer> buffers_;
@@ -68,6 +72,9 @@ public:
     virtual bool needs_scan() const { return false; }
     virtual void scan(const Piece&) {}
     virtual void finish_scan() {}
+    /// Whether what is enqueued for a tensor of one piece is the same for every tensor of the shape: the host neither
+    /// waits for results on the way nor gives more than the weights.
+    virtual bool repeats() const { return true; }
 
     /// Gives every weight of the piece to the sink.
     virtual void run(const Piece& piece, const Sink& sink) const = 0;

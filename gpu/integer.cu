@@ -56,6 +56,8 @@ public:
         outlier_columns_ = static_cast<std::uint64_t>(std::count(marks.begin(), marks.end(), 1));
     }
 
+    bool repeats() const override { return false; }
+
     /// The fused kernels know no columns.
     std::optional<FusedFormat> fused() const override { return std::nullopt; }
 

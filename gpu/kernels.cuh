@@ -244,6 +244,8 @@ public:
         QS_CUDA_CHECK(cudaStreamSynchronize(this->stream()));
     }
 
+    bool repeats() const override { return !adjust_; }
+
     /// Eight neighbouring weights must have one scale.
     std::optional<FusedFormat> fused() const override {
         const ScopeMap& map = this->map();

@@ -40,6 +40,8 @@ public:
         Run::finish_scan();
     }
 
+    bool repeats() const override { return false; }
+
 private:
     RunMap runs_;
     AbsMax* extents_;

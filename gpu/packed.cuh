@@ -134,6 +134,7 @@ public:
     bool needs_scan() const override { return row_squares_ != nullptr; }
     void scan(const Piece& piece) override { sum_row_squares(piece, context_.columns, row_squares_, stream_); }
     void finish_scan() override { context_.row_squares = row_squares_; }
+    bool repeats() const override { return context_.importance == nullptr; }
 
     void run(const Piece& piece, const Sink& sink) const override { enqueue(piece, sink, nullptr); }
 

@@ -47,6 +47,11 @@ void Residents::give_back(Entry entry) {
     idle_.push_front(std::move(entry));
 }
 
+bool Residents::holds(const std::optional<ResidentKey>& key) {
+    const std::lock_guard lock(mutex_);
+    return key.has_value() && std::ranges::any_of(idle_, [&](const Entry& entry) { return entry.key == key; });
+}
+
 void Residents::clear() {
     const std::lock_guard lock(mutex_);
     while (!idle_.empty())

@@ -41,6 +41,8 @@ public:
     /// The tensor if it is there, else an entry with room for its `bytes`; null where they do not fit.
     std::optional<Entry> take(const std::optional<ResidentKey>& key, std::size_t bytes);
     void give_back(Entry entry);
+    /// Whether the tensor is there; it may be gone when it is taken.
+    bool holds(const std::optional<ResidentKey>& key);
     /// Forgets all tensors that nobody works on.
     void clear();
 

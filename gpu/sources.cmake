@@ -21,5 +21,8 @@ set(QUANTOSCOPE_GPU_SOURCES
   measure.cu
   microscaling.cu
   module.cpp
+  recordings.cpp
   residents.cpp
-  statistics.cu)
+  results.cpp
+  statistics.cu
+  tensor_work.cpp)

@@ -8,6 +8,7 @@
 #include "core/device/device.h"
 #include "gpu/cuda.h"
 #include "gpu/format_run.h"
+#include "gpu/recordings.h"
 #include "gpu/residents.h"
 
 namespace qs::cuda {
@@ -45,14 +46,24 @@ struct Workspace {
     FeedBuffers feed;
     Scratch scratch;
     GridTables tables;
+    ResultBuffers results;
+    Recordings recordings;
     std::uint64_t piece_weights = usual_piece_weights; ///< copied to the device at a time
     std::uint64_t advanced = 0;                        ///< what the call has reported as progress
 
     /// Gives all memory back that is not needed between calls.
     void clear() {
+        recordings.clear();
         feed.clear();
         scratch.clear();
+        results.clear();
         residents.clear();
+    }
+
+    /// Reports progress.
+    void advance(std::uint64_t bytes, JobControl& job) {
+        job.advance(bytes);
+        advanced += bytes;
     }
 
     /// `count` values of zero bytes in device memory.

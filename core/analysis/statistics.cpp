@@ -3,31 +3,12 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "core/base/half.h"
 
 namespace qs {
-
-void Moments::merge(const Moments& later) {
-    zeros += later.zeros;
-    nan += later.nan;
-    inf += later.inf;
-    min = std::min(min, later.min);
-    max = std::max(max, later.max);
-    if (later.n == 0)
-        return;
-    const double na = static_cast<double>(n), nb = static_cast<double>(later.n), total = na + nb;
-    const double delta = later.mean - mean;
-    const double step = delta / total;
-    const double ab = na * nb;
-    m4 += later.m4 + delta * step * step * step * ab * (na * na - ab + nb * nb) +
-          6 * step * step * (na * na * later.m2 + nb * nb * m2) + 4 * step * (na * later.m3 - nb * m3);
-    m3 += later.m3 + delta * step * step * ab * (na - nb) + 3 * step * (na * later.m2 - nb * m2);
-    m2 += later.m2 + delta * step * ab;
-    mean += step * nb;
-    n += later.n;
-}
 
 namespace {
 
@@ -137,7 +118,7 @@ Statistics finish(const Moments& moments) {
     result.min = moments.min;
     result.max = moments.max;
     result.mean = moments.mean;
-    result.std = std::sqrt(variance);
+    result.std = moments.standard_deviation();
     // A constant tensor has no shape: 0/0 is reported as NaN, not as a normal distribution's 0.
     result.skewness = moments.m3 / n / (variance * result.std);
     result.excess_kurtosis = moments.m4 / n / (variance * variance) - 3;

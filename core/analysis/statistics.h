@@ -1,11 +1,12 @@
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <span>
 
 #include "core/analysis/report.h"
+#include "core/base/hd.h"
 
 namespace qs {
 
@@ -17,10 +18,30 @@ struct Moments {
     std::uint64_t zeros = 0, nan = 0, inf = 0;
     double mean = 0;
     double m2 = 0, m3 = 0, m4 = 0; ///< Σ(w − mean)^k
-    double min = std::numeric_limits<double>::infinity();
-    double max = -std::numeric_limits<double>::infinity();
+    double min = INFINITY, max = -INFINITY;
 
-    void merge(const Moments& later);
+    QS_HD void merge(const Moments& later) {
+        zeros += later.zeros;
+        nan += later.nan;
+        inf += later.inf;
+        min = later.min < min ? later.min : min;
+        max = later.max > max ? later.max : max;
+        if (later.n == 0)
+            return;
+        const double na = static_cast<double>(n), nb = static_cast<double>(later.n), total = na + nb;
+        const double delta = later.mean - mean;
+        const double step = delta / total;
+        const double ab = na * nb;
+        m4 += later.m4 + delta * step * step * step * ab * (na * na - ab + nb * nb) +
+              6 * step * step * (na * na * later.m2 + nb * nb * m2) + 4 * step * (na * later.m3 - nb * m3);
+        m3 += later.m3 + delta * step * step * ab * (na - nb) + 3 * step * (na * later.m2 - nb * m2);
+        m2 += later.m2 + delta * step * ab;
+        mean += step * nb;
+        n += later.n;
+    }
+
+    /// Of the population; NaN where no weight is finite.
+    QS_HD double standard_deviation() const { return sqrt(m2 / static_cast<double>(n)); }
 };
 
 /// Moments of a run that fits the cache: its mean first, then the powers about it.

@@ -18,19 +18,6 @@ Codebook halfway_codebook(std::vector<Level> levels) {
     return codebook;
 }
 
-void ErrorSums::merge(const ErrorSums& later) {
-    count += later.count;
-    nonfinite += later.nonfinite;
-    sum_w2 += later.sum_w2;
-    sum_v2 += later.sum_v2;
-    sum_d2 += later.sum_d2;
-    sum_d += later.sum_d;
-    if (later.max_abs > max_abs) {
-        max_abs = later.max_abs;
-        max_index = later.max_index;
-    }
-}
-
 bool ErrorSums::complete(double all_w2, std::uint64_t nonfinite_weights) {
     constexpr double least_share = 1e-6;
     sum_v2 += all_w2 - sum_w2;

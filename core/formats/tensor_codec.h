@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "core/base/hd.h"
+
 namespace qs {
 
 /// A weight matrix's extent: `rows` output features of `columns` input features, row-major.
@@ -15,6 +17,7 @@ struct TensorShape {
     std::uint64_t columns = 0;
     std::uint64_t matrices = 1; ///< that the rows are divided among, each with importances of its own: stacked experts
     std::uint64_t count() const { return rows * columns; }
+    bool operator==(const TensorShape&) const = default;
 };
 
 /// One entry of a codebook: the code and the value it stands for at unit scale.
@@ -62,7 +65,18 @@ struct ErrorSums {
     double max_abs = 0;          ///< max |w − v|
     std::uint64_t max_index = 0; ///< flat element index of the first maximum
 
-    void merge(const ErrorSums& later);
+    QS_HD void merge(const ErrorSums& later) {
+        count += later.count;
+        nonfinite += later.nonfinite;
+        sum_w2 += later.sum_w2;
+        sum_v2 += later.sum_v2;
+        sum_d2 += later.sum_d2;
+        sum_d += later.sum_d;
+        if (later.max_abs > max_abs) {
+            max_abs = later.max_abs;
+            max_index = later.max_index;
+        }
+    }
     /// Adds what a codec that leaves_w2() left out, given Σw² of all finite weights and the number of the others. False
     /// where that cannot be done: a reconstruction overflowed, so that not all weights are in the sums, or Σv² is so
     /// small beside Σw² that it is lost in its rounding. The tensor must then be measured without evaluate_bf16().

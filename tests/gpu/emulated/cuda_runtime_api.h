@@ -15,6 +15,8 @@
 //   QUANTOSCOPE_EMULATED_STATUS      the number of the cudaError_t that every enumeration gives
 //   QUANTOSCOPE_EMULATED_DRIVER      the version of the driver, 0 for none (13000)
 //   QUANTOSCOPE_EMULATED_LOST        after how many more launches the device is lost
+//   QUANTOSCOPE_EMULATED_CAPTURE     how many operations a capture takes before one fails for want of memory
+//   (unlimited)
 
 #include <cmath>
 #include <cstddef>
@@ -75,6 +77,8 @@ enum cudaError_t : int {
     cudaErrorLaunchTimeout = 702,
     cudaErrorLaunchFailure = 719,
     cudaErrorSystemNotReady = 802,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901,
     cudaErrorUnknown = 999
 };
 enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
@@ -101,6 +105,11 @@ using Kernel = std::function<void()>;
 cudaError_t enqueue_kernel(dim3 grid, dim3 block, std::size_t shared, Stream* stream, Kernel kernel);
 cudaError_t enqueue_host_function(Stream* stream, std::function<void()> function);
 } // namespace emulated
+
+/// Writes how often, since the program began, a kernel was launched by itself, a graph was launched, and the host
+/// waited for the device.
+extern "C" void quantoscope_emulated_counts(unsigned long long* launches, unsigned long long* graphs,
+                                            unsigned long long* waits);
 
 using cudaStream_t = emulated::Stream*;
 using cudaEvent_t = emulated::Event*;

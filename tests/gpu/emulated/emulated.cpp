@@ -211,6 +211,7 @@ using Work = std::function<void()>;
 
 struct Graph {
     std::vector<Work> work;
+    bool invalid = false; ///< as something happened during its capture that must not
 };
 
 /// Work in order; `enqueued` and `run` count it.
@@ -219,6 +220,16 @@ struct Stream {
     std::uint64_t enqueued = 0, run = 0;
     std::unique_ptr<Graph> capture;
 
+    /// What the next operation gives.
+    cudaError_t admit() {
+        const long long limit = setting("CAPTURE", -1);
+        if (!capture)
+            return cudaSuccess;
+        if (capture->invalid)
+            return cudaErrorStreamCaptureInvalidated;
+        return limit >= 0 && capture->work.size() >= static_cast<std::size_t>(limit) ? cudaErrorMemoryAllocation
+                                                                                     : cudaSuccess;
+    }
     void add(Work work) {
         if (capture) {
             capture->work.push_back(std::move(work));
@@ -261,6 +272,7 @@ struct Driver {
     std::size_t pinned = 0;
     Stream default_stream;
     long long launches = 0;
+    unsigned long long kernels = 0, graphs = 0, waits = 0; ///< that were launched, and of the host
     bool lost = false;
     cudaError_t last = cudaSuccess;
 
@@ -278,6 +290,7 @@ Driver& driver() {
     return instance;
 }
 thread_local int current_device = 0;
+thread_local Stream* capturing = nullptr; ///< the stream that this thread captures
 
 #define LOCKED const std::lock_guard lock(driver().mutex)
 
@@ -326,6 +339,20 @@ cudaError_t state() {
     return driver().lost ? noted(cudaErrorLaunchFailure) : cudaSuccess;
 }
 
+/// What adding to the stream gives.
+cudaError_t state_of(Stream* stream) {
+    const cudaError_t status = state();
+    return status == cudaSuccess ? noted(stream_or_default(stream).admit()) : status;
+}
+
+/// What a call gives that a thread must not make while it captures: such a call also spoils the capture.
+cudaError_t state_outside_capture() {
+    if (capturing == nullptr)
+        return state();
+    capturing->capture->invalid = true;
+    return noted(cudaErrorStreamCaptureUnsupported);
+}
+
 /// Both ends must belong to one allocation.
 void check_inside(const void* data, std::size_t bytes, bool on_device) {
     if (bytes == 0)
@@ -343,10 +370,11 @@ cudaError_t enqueue_kernel(dim3 grid, dim3 block, std::size_t bytes, Stream* str
     const long long limit = setting("LOST", -1);
     if (limit >= 0 && driver().launches++ >= limit)
         driver().lost = true;
-    if (const cudaError_t status = state(); status != cudaSuccess)
+    if (const cudaError_t status = state_of(stream); status != cudaSuccess)
         return status;
     if (grid.x == 0 || block.x == 0 || block.x > most_threads || bytes > sizeof qs::cuda::shared)
         return noted(cudaErrorInvalidValue);
+    driver().kernels += stream_or_default(stream).capture ? 0 : 1;
     stream_or_default(stream).add([=, kernel = std::move(kernel)] {
         for (unsigned number = 0; number < grid.x * grid.y; ++number) {
             std::memset(qs::cuda::shared, 0xA5, bytes);
@@ -369,6 +397,13 @@ cudaError_t enqueue_host_function(Stream* stream, std::function<void()> function
 using namespace emulated;
 
 // --- The runtime's functions -----------------------------------------------------------------------------------------
+
+void quantoscope_emulated_counts(unsigned long long* launches, unsigned long long* graphs, unsigned long long* waits) {
+    LOCKED;
+    *launches = driver().kernels;
+    *graphs = driver().graphs;
+    *waits = driver().waits;
+}
 
 const char* cudaGetErrorString(cudaError_t status) {
     switch (status) {
@@ -457,7 +492,7 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 cudaError_t cudaMalloc(void** data, std::size_t bytes) {
     LOCKED;
     *data = nullptr;
-    if (const cudaError_t status = state(); status != cudaSuccess || bytes == 0)
+    if (const cudaError_t status = state_outside_capture(); status != cudaSuccess || bytes == 0)
         return status;
     if (driver().used[current_device] + bytes > total_memory())
         return noted(cudaErrorMemoryAllocation);
@@ -469,6 +504,8 @@ cudaError_t cudaFree(void* data) {
     LOCKED;
     if (data == nullptr)
         return cudaSuccess;
+    if (capturing != nullptr)
+        return state_outside_capture();
     const Allocation* allocation = driver().find(data);
     if (allocation == nullptr || allocation->device < 0)
         bug("cudaFree of what is not device memory");
@@ -480,6 +517,8 @@ cudaError_t cudaFree(void* data) {
 cudaError_t cudaHostAlloc(void** data, std::size_t bytes, unsigned) {
     LOCKED;
     *data = nullptr;
+    if (const cudaError_t status = state_outside_capture(); status != cudaSuccess)
+        return status;
     const long long limit = setting("PINNED", -1);
     if (limit >= 0 && driver().pinned + bytes > static_cast<std::size_t>(limit))
         return noted(cudaErrorMemoryAllocation);
@@ -501,12 +540,14 @@ cudaError_t cudaFreeHost(void* data) {
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
     LOCKED;
-    if (const cudaError_t status = state(); status != cudaSuccess)
+    if (const cudaError_t status = state_of(stream); status != cudaSuccess)
         return status;
     check_inside(to, bytes, kind != cudaMemcpyDeviceToHost);
     check_inside(from, bytes, kind != cudaMemcpyHostToDevice);
     Stream& queue = stream_or_default(stream);
     const bool to_pageable = kind == cudaMemcpyDeviceToHost && driver().find(to) == nullptr;
+    if (queue.capture && (driver().find(to) == nullptr || driver().find(from) == nullptr))
+        bug("a capture has a copy from or to pageable memory");
     if (kind == cudaMemcpyHostToDevice && driver().find(from) == nullptr) {
         // Pageable memory is read before the call returns.
         auto copy =
@@ -515,8 +556,10 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
     } else {
         queue.add([=] { std::memcpy(to, from, bytes); });
     }
-    if (to_pageable)
+    if (to_pageable) {
+        ++driver().waits;
         queue.run_to(queue.enqueued);
+    }
     return cudaSuccess;
 }
 
@@ -531,7 +574,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, 
 
 cudaError_t cudaMemsetAsync(void* data, int value, std::size_t bytes, cudaStream_t stream) {
     LOCKED;
-    if (const cudaError_t status = state(); status != cudaSuccess)
+    if (const cudaError_t status = state_of(stream); status != cudaSuccess)
         return status;
     check_inside(data, bytes, true);
     stream_or_default(stream).add([=] { std::memset(data, value, bytes); });
@@ -554,8 +597,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     LOCKED;
-    if (const cudaError_t status = state(); status != cudaSuccess)
+    if (const cudaError_t status = state_outside_capture(); status != cudaSuccess)
         return status;
+    ++driver().waits;
     Stream& queue = stream_or_default(stream);
     queue.run_to(queue.enqueued);
     return cudaSuccess;
@@ -563,6 +607,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
     LOCKED;
+    if (stream_or_default(stream).capture)
+        bug("waiting for events is not emulated in a capture");
     Stream* of = event->stream;
     const std::uint64_t position = event->position;
     if (of != nullptr)
@@ -585,6 +631,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     if (const cudaError_t status = state(); status != cudaSuccess)
         return status;
     Stream& queue = stream_or_default(stream);
+    if (queue.capture)
+        bug("events are not emulated in a capture");
     event->stream = &queue;
     queue.add([reached = event->reached] { *reached = std::chrono::steady_clock::now(); });
     event->position = queue.enqueued;
@@ -593,8 +641,9 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     LOCKED;
-    if (const cudaError_t status = state(); status != cudaSuccess)
+    if (const cudaError_t status = state_outside_capture(); status != cudaSuccess)
         return status;
+    ++driver().waits;
     if (event->stream != nullptr)
         event->stream->run_to(event->position);
     return cudaSuccess;
@@ -607,13 +656,23 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
     LOCKED;
+    if (const cudaError_t status = state(); status != cudaSuccess)
+        return status;
     stream->capture = std::make_unique<Graph>();
-    return state();
+    capturing = stream;
+    return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     LOCKED;
-    *graph = stream->capture.release();
+    const std::unique_ptr<Graph> captured = std::move(stream->capture);
+    capturing = nullptr;
+    *graph = nullptr;
+    if (captured == nullptr)
+        return noted(cudaErrorInvalidValue);
+    if (captured->invalid)
+        return noted(cudaErrorStreamCaptureInvalidated);
+    *graph = new Graph(*captured);
     return state();
 }
 
@@ -624,9 +683,12 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
     LOCKED;
+    if (const cudaError_t status = state_of(stream); status != cudaSuccess)
+        return status;
+    ++driver().graphs;
     for (const Work& work : executable->work)
         stream->add(work);
-    return state();
+    return cudaSuccess;
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
