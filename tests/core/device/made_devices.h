@@ -58,10 +58,11 @@ private:
         ++calls;
         if (while_working)
             while_working();
-        if (works_for == 0)
+        int left = works_for;
+        while (left > 0 && !works_for.compare_exchange_weak(left, left - 1)) {
+        }
+        if (left == 0)
             throw Error("CUDA", "the GPU has fallen off the bus", "use --device cpu");
-        if (works_for > 0)
-            --works_for;
     }
 
     std::unique_ptr<Device> cpu_;
