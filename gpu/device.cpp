@@ -1,13 +1,11 @@
 #include "gpu/device.h"
 
-#include <atomic>
 #include <condition_variable>
-#include <exception>
 #include <mutex>
-#include <thread>
 #include <type_traits>
 #include <vector>
 
+#include "core/base/parallel.h"
 #include "core/device/notes.h"
 #include "gpu/algebra.h"
 #include "gpu/analysis.h"
@@ -69,27 +67,7 @@ public:
 
     /// As many at once as there are workspaces.
     void for_each(std::size_t count, const std::function<void(std::size_t)>& body) override {
-        std::atomic<std::size_t> next{0};
-        std::exception_ptr failure;
-        std::mutex failing;
-        const auto work = [&] {
-            try {
-                for (std::size_t i = next++; i < count; i = next++)
-                    body(i);
-            } catch (...) {
-                next = count;
-                const std::lock_guard lock(failing);
-                failure = failure ? failure : std::current_exception();
-            }
-        };
-        {
-            std::vector<std::jthread> threads;
-            for (std::size_t i = 1; i < std::min(count, Workspaces::count); ++i)
-                threads.emplace_back(work);
-            work();
-        }
-        if (failure)
-            std::rethrow_exception(failure);
+        for_each_on_threads(count, Workspaces::count, body);
     }
 
     std::uint64_t divides_from() const override { return ~std::uint64_t{0}; }

@@ -93,7 +93,8 @@ std::vector<Measurement> measurements(const Options& options, const DeviceInfo& 
 }
 
 Bench run(const Options& options) {
-    const auto device = options.device.make_itself();
+    // Of several GPUs one: a share of the bandwidth of all would be none of its own.
+    const auto device = options.device.make_one();
     Bench bench{device->info(), 0, 0, {}};
     const std::set<int> counts = thread_counts(bench.device);
     const auto list = measurements(options, bench.device, counts);

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/device/discovery.h"
 #include "core/device/fallback.h"
 #include "core/formats/registry.h"
 
@@ -41,7 +42,9 @@ FormatSpec parse_format_option(const std::string& option, const std::string& tex
 }
 
 void DeviceOptions::add_device(CLI::App& command) {
-    command.add_option("--device", device, "auto (the first usable GPU, else the CPU), cpu, cuda or cuda:N")
+    command
+        .add_option("--device", device,
+                    "auto (all usable GPUs, else the CPU), cpu, cuda (all usable GPUs) or cuda:N (one)")
         ->type_name("DEVICE")
         ->capture_default_str();
 }
@@ -59,16 +62,25 @@ bool is_device_name(const std::string& text) {
     return !digits.empty() && digits.size() <= 3 && digits.find_first_not_of("0123456789") == std::string::npos;
 }
 
+void require_device_name(const std::string& option, const std::string& text) {
+    if (!is_device_name(text))
+        throw UsageError(option + ": '" + text + "' is not known; use auto, cpu, cuda or cuda:N");
+}
+
 } // namespace
 
 std::unique_ptr<Device> make_device_option(const std::string& option, const std::string& text, int threads) {
-    if (!is_device_name(text))
-        throw UsageError(option + ": '" + text + "' is not known; use auto, cpu, cuda or cuda:N");
+    require_device_name(option, text);
     return make_device(text, threads);
 }
 
 std::unique_ptr<Device> DeviceOptions::make_itself() const {
     return make_device_option("--device", device, threads);
+}
+
+std::unique_ptr<Device> DeviceOptions::make_one() const {
+    require_device_name("--device", device);
+    return make_device(single_device(list_devices(), device), threads);
 }
 
 std::unique_ptr<Device> DeviceOptions::make() const {

@@ -70,12 +70,14 @@ struct DeviceOptions {
     std::unique_ptr<Device> make() const;
     /// The device and nothing in its place.
     std::unique_ptr<Device> make_itself() const;
+    /// The same, but of several GPUs that work as one only the first.
+    std::unique_ptr<Device> make_one() const;
 };
 
 /// The device that `option` names; throws as DeviceOptions::make().
 std::unique_ptr<Device> make_device_option(const std::string& option, const std::string& text, int threads);
 
-/// "cpu" or "cuda:0".
+/// "cpu", "cuda:0", or "cuda" for several GPUs.
 std::string device_id(const Device& device);
 
 /// Writes the notes of a device (Device::notes) to standard error, and gives them as JSON.

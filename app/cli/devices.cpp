@@ -7,6 +7,7 @@ namespace {
 
 Json device_json(const DeviceInfo& info) {
     Json json{{"id", info.id}, {"name", info.name}, {"kind", info.kind}, {"memory_bytes", info.memory_bytes}};
+    json["members"] = info.members;
     if (info.kind == "cpu") {
         json["instructions"] = info.instructions;
         json["threads"] = info.threads;
@@ -31,7 +32,9 @@ std::string devices_text(const std::vector<DeviceInfo>& devices) {
         const std::string abilities = info.kind == "cpu"
                                           ? info.instructions + ", " + std::to_string(info.threads) + " threads"
                                           : info.compute_capability;
-        table.add({info.id, info.name, info.memory_bytes == 0 ? "" : bytes_text(static_cast<double>(info.memory_bytes)),
+        const std::string name =
+            info.members == 1 ? info.name : "all " + std::to_string(info.members) + " GPUs: " + info.name;
+        table.add({info.id, name, info.memory_bytes == 0 ? "" : bytes_text(static_cast<double>(info.memory_bytes)),
                    abilities, info.usable ? "yes" : "no: " + info.reason});
     }
     return table.text();

@@ -15,5 +15,6 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/../device/cpu_algebra.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../device/cpu_device.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../device/cpu_features.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/../device/device_group.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../device/discovery.cpp
   ${CMAKE_CURRENT_LIST_DIR}/../device/fallback.cpp)

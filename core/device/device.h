@@ -14,15 +14,16 @@
 
 namespace qs {
 
-/// What `devices` says of one processor.
+/// What `devices` says of one processor, or of several that work as one.
 struct DeviceInfo {
-    std::string id; ///< "cpu", "cuda:0"
+    std::string id; ///< "cpu", "cuda:0"; "cuda" for all GPUs together
     std::string name;
     std::string kind; ///< "cpu" or "cuda"
     std::uint64_t memory_bytes = 0;
     std::string instructions;       ///< cpu: "avx512", "avx2", …
     std::string compute_capability; ///< cuda: "9.0"
     int threads = 0;                ///< cpu
+    int members = 1;                ///< processors that it stands for
     bool usable = false;
     std::string reason; ///< why not, or empty
 };
@@ -111,10 +112,11 @@ public:
 /// The CPU, with at most `threads` threads (0: all).
 std::unique_ptr<Device> make_cpu_device(int threads = 0);
 
-/// The CPU and every CUDA device, usable or not (with the reason).
+/// The CPU, all usable CUDA devices together where there are several, and every single one, usable or not (with the
+/// reason).
 std::vector<DeviceInfo> list_devices();
 
-/// `auto` (the first usable GPU, else the CPU), `cpu`, `cuda` or `cuda:N`. Throws Error with the reason.
+/// `auto` (all usable GPUs, else the CPU), `cpu`, `cuda` (all usable GPUs) or `cuda:N`. Throws Error with the reason.
 std::unique_ptr<Device> make_device(const std::string& id, int threads = 0);
 
 // --- The CUDA module -------------------------------------------------------------------------------------------
@@ -125,6 +127,6 @@ struct CudaModule {
     std::vector<DeviceInfo> (*list)();
     std::unique_ptr<Device> (*make)(int ordinal);
 };
-inline constexpr int cuda_module_abi = 6;
+inline constexpr int cuda_module_abi = 7;
 
 } // namespace qs

@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 #include "core/base/resources.h"
 #include "core/device/cpu_features.h"
+#include "core/device/device_group.h"
 #include "core/device/discovery.h"
 
 namespace qs {
@@ -75,22 +76,18 @@ std::vector<DeviceInfo> cuda_devices() {
     return loaded.module->list();
 }
 
-/// The ordinal in `cuda` (0) or `cuda:N`; throws Error for anything else.
+/// The ordinal in `cuda:N`; throws Error for anything else.
 int ordinal_of(const std::string& id) {
-    if (id == "cuda")
-        return 0;
     const std::string digits = id.starts_with("cuda:") ? id.substr(5) : "";
     if (digits.empty() || digits.size() > 3 || digits.find_first_not_of("0123456789") != std::string::npos)
         throw Error("device '" + id + "'", "is not known", "use auto, cpu, cuda or cuda:N");
     return std::stoi(digits);
 }
 
-std::unique_ptr<Device> make_cuda_device(const std::string& id) {
+std::unique_ptr<Device> make_cuda_device(const std::vector<DeviceInfo>& devices, const std::string& id) {
     const int ordinal = ordinal_of(id);
-    const auto devices = cuda_devices();
     const std::string wanted = "cuda:" + std::to_string(ordinal);
-    const auto found =
-        std::find_if(devices.begin(), devices.end(), [&](const auto& info) { return info.id == wanted; });
+    const auto found = std::ranges::find(devices, wanted, &DeviceInfo::id);
     if (found != devices.end() && found->usable)
         return cuda_module().module->make(ordinal);
     const DeviceInfo& first = devices.front();
@@ -100,19 +97,39 @@ std::unique_ptr<Device> make_cuda_device(const std::string& id) {
     throw Error("device '" + id + "'", reason, "use --device cpu");
 }
 
+/// All usable GPUs.
+std::unique_ptr<Device> make_all_cuda_devices(const std::vector<DeviceInfo>& devices) {
+    std::vector<std::unique_ptr<Device>> members;
+    for (const DeviceInfo& info : devices)
+        if (info.usable)
+            members.push_back(make_cuda_device(devices, info.id));
+    if (members.empty())
+        throw Error("device 'cuda'", devices.front().reason, "use --device cpu");
+    return members.size() == 1 ? std::move(members.front()) : make_device_group(std::move(members));
+}
+
 } // namespace
 
 std::vector<DeviceInfo> list_devices() {
     std::vector<DeviceInfo> devices{make_cpu_device()->info()};
     for (auto& info : cuda_devices())
         devices.push_back(std::move(info));
-    return devices;
+    return with_gpu_group(std::move(devices));
 }
 
 std::string default_device(const std::vector<DeviceInfo>& devices) {
     const auto gpu =
         std::ranges::find_if(devices, [](const DeviceInfo& info) { return info.kind != "cpu" && info.usable; });
     return gpu == devices.end() ? "cpu" : gpu->id;
+}
+
+std::string single_device(const std::vector<DeviceInfo>& devices, const std::string& id) {
+    const std::string wanted = id == "auto" ? default_device(devices) : id;
+    if (wanted != "cuda")
+        return wanted;
+    const auto gpu = std::ranges::find_if(
+        devices, [](const DeviceInfo& info) { return info.kind == "cuda" && info.usable && info.members == 1; });
+    return gpu == devices.end() ? wanted : gpu->id;
 }
 
 const DeviceInfo* counterpart(const std::vector<DeviceInfo>& devices, const std::string& id) {
@@ -129,8 +146,13 @@ const DeviceInfo* counterpart(const std::vector<DeviceInfo>& devices, const std:
 }
 
 std::unique_ptr<Device> make_device(const std::string& id, int threads) {
-    const std::string wanted = id == "auto" ? default_device(cuda_devices()) : id;
-    return wanted == "cpu" ? make_cpu_device(threads) : make_cuda_device(wanted);
+    if (id == "cpu")
+        return make_cpu_device(threads);
+    const auto gpus = cuda_devices();
+    const std::string wanted = id == "auto" ? default_device(with_gpu_group(gpus)) : id;
+    if (wanted == "cpu")
+        return make_cpu_device(threads);
+    return wanted == "cuda" ? make_all_cuda_devices(gpus) : make_cuda_device(gpus, wanted);
 }
 
 } // namespace qs

@@ -9,8 +9,11 @@ namespace qs {
 /// The entry that stands for CUDA where no GPU can be used, with the reason.
 DeviceInfo no_cuda(const std::string& reason);
 
-/// The id that `auto` stands for: the first usable GPU, else the CPU.
+/// The id that `auto` stands for: the usable GPUs, else the CPU.
 std::string default_device(const std::vector<DeviceInfo>& devices);
+
+/// The id of the first single device that `id` stands for.
+std::string single_device(const std::vector<DeviceInfo>& devices, const std::string& id);
 
 /// The device whose results tell whether those of the device `id` are right: of another kind where one is usable, else
 /// any other usable one; null where there is none.

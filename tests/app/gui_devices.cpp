@@ -19,6 +19,7 @@
 #include "app/gui/panels/DeviceChooser.h"
 #include "app/gui/panels/DeviceComparison.h"
 #include "app/gui/panels/FailureBanner.h"
+#include "core/device/device_group.h"
 #include "core/formats/registry.h"
 #include "gui_frame_files.h"
 #include "tests/core/device/made_devices.h"
@@ -31,11 +32,12 @@ namespace {
 
 constexpr int patience_ms = 30000;
 
-/// A machine with a CPU, a GPU that can be used ("cuda:0") and one that cannot ("cuda:1"). What it does is asked for
-/// through these members, which outlive the window.
+/// A machine with a CPU, a GPU that can be used ("cuda:0") and one that cannot unless it is said so ("cuda:1"). What it
+/// does is asked for through these members, which outlive the window.
 struct Machine {
     std::atomic<bool> has_gpu = true;
     std::atomic<bool> gpu_can_be_made = true;
+    std::atomic<bool> second_is_old = true;
     std::atomic<int> works_for = -1;
     std::atomic<double> error_factor = 1;
     std::atomic<int> made = 0;
@@ -52,15 +54,21 @@ private:
         gpu.usable = has_gpu;
         gpu.reason = has_gpu ? "" : "no NVIDIA driver is installed";
         DeviceInfo old = NamedDevice("cuda:1", "cuda", 1).info();
-        old.usable = false;
-        old.reason = "the GPU is older than compute capability 7.5";
-        return {cpu, gpu, old};
+        old.usable = !second_is_old;
+        old.reason = second_is_old ? "the GPU is older than compute capability 7.5" : "";
+        return with_gpu_group({cpu, gpu, old});
     }
 
     std::unique_ptr<Device> make(const std::string& id) {
         ++made;
         if (id == "cpu")
             return make_cpu_device(1);
+        if (id == "cuda" && !second_is_old) {
+            std::vector<std::unique_ptr<Device>> members;
+            for (const char* member : {"cuda:0", "cuda:1"})
+                members.push_back(std::make_unique<NamedDevice>(member, "cuda", 1));
+            return make_device_group(std::move(members));
+        }
         if (id != "cuda:0" || !has_gpu)
             throw Error("device '" + id + "'", "there is no GPU with this number", "use --device cpu");
         if (!gpu_can_be_made)
@@ -159,6 +167,22 @@ private slots:
             QVERIFY2(text.contains("older than compute capability 7.5"), qPrintable(text));
         QVERIFY(banner(window).isEmpty());
         QVERIFY(QSettings().value("device").isNull());
+    }
+
+    void severalGpusAreTheDefaultTogether() {
+        Machine machine;
+        machine.second_is_old = false;
+        MainWindow window(nullptr, machine.source());
+        QVERIFY(openSmall(window));
+        QCOMPARE(window.session()->deviceId(), QString("cuda"));
+        QCOMPARE(chooser(window)->text(), QString("device: all 2 GPUs"));
+        QVERIFY(device(window, "cuda")->isChecked() && device(window, "cuda")->text().startsWith("all 2 GPUs · "));
+        QVERIFY(device(window, "cuda")->toolTip().startsWith("Made cuda:0 + Made cuda:1"));
+        for (const char* one : {"cpu", "cuda:0", "cuda:1"})
+            QVERIFY(device(window, one)->isEnabled() && !device(window, one)->isChecked());
+        device(window, "cuda:0")->trigger();
+        QVERIFY(measuredOn(window, "cuda:0"));
+        QVERIFY(!device(window, "cuda")->isChecked());
     }
 
     void withoutAGpuTheCpuIs() {

@@ -47,6 +47,7 @@ endfunction()
 quantoscope_emulated_test(gpu_emulated_parity SOURCES gpu/parity_test.cpp LABELS slow TIMEOUT 900)
 quantoscope_emulated_test(gpu_emulated_graphs SOURCES gpu/graphs_test.cpp LABELS unit)
 quantoscope_emulated_test(gpu_emulated_failures SOURCES gpu/failures_test.cpp LABELS unit)
+quantoscope_emulated_test(gpu_emulated_group SOURCES gpu/group_test.cpp LABELS unit)
 
 quantoscope_test(gpu_emulated_algebra SOURCES gpu/algebra_emulated_test.cpp ${PROJECT_SOURCE_DIR}/gpu/algebra.cpp
   ${PROJECT_SOURCE_DIR}/gpu/algebra_libraries.cpp ${PROJECT_SOURCE_DIR}/gpu/cuda.cpp

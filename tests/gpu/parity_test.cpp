@@ -491,7 +491,7 @@ private:
     /// The first usable GPU; an emulated one is slow, and gets less to do.
     void find_gpu() {
         for (const DeviceInfo& info : list_devices()) {
-            if (info.kind != "cuda" || gpu_)
+            if (info.kind != "cuda" || info.members > 1 || gpu_)
                 continue;
             reason_ = info.reason;
             if (!info.usable)

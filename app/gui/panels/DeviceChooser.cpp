@@ -23,6 +23,8 @@ QString menuText(const QString& text) {
 } // namespace
 
 QString shortDeviceName(const DeviceInfo& device) {
+    if (device.members > 1)
+        return QStringLiteral("all %1 GPUs").arg(device.members);
     static const QRegularExpression noise(
         QStringLiteral("\\((R|TM|tm|r)\\)|\\b(CPU|Processor|processor|NVIDIA|GeForce)\\b|@.*$|\\b\\d+-Core\\b"));
     const QString name = QString::fromStdString(device.name).remove(noise).simplified();

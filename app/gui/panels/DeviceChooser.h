@@ -36,7 +36,7 @@ private:
     bool comparable_ = false;
 };
 
-/// "AMD EPYC 7B13" and the like without what tells nothing: trademarks and the word processor.
+/// "AMD EPYC 7B13" and the like without what tells nothing: trademarks and the word processor; "all 2 GPUs".
 QString shortDeviceName(const DeviceInfo& device);
 /// One line of all that is known of a device.
 QString deviceFacts(const DeviceInfo& device);

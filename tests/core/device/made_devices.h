@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <string>
 
 #include "core/base/error.h"
@@ -21,6 +22,8 @@ public:
 
     std::atomic<int> works_for = -1; ///< calls before it fails; −1 for ever
     std::atomic<double> error_factor = 1;
+    std::atomic<int> calls = 0;
+    std::function<void()> while_working; ///< called in the middle of each call
     Notes said;
 
     DeviceInfo info() const override { return info_; }
@@ -52,10 +55,14 @@ public:
 
 private:
     void work() {
-        if (works_for == 0)
+        ++calls;
+        if (while_working)
+            while_working();
+        int left = works_for;
+        while (left > 0 && !works_for.compare_exchange_weak(left, left - 1)) {
+        }
+        if (left == 0)
             throw Error("CUDA", "the GPU has fallen off the bus", "use --device cpu");
-        if (works_for > 0)
-            --works_for;
     }
 
     std::unique_ptr<Device> cpu_;

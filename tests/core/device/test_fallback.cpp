@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "core/device/device_group.h"
 #include "core/device/discovery.h"
 #include "core/device/fallback.h"
 #include "core/formats/registry.h"
@@ -33,6 +34,19 @@ private slots:
         QCOMPARE(default_device({cpu, none}), std::string("cpu"));
         QCOMPARE(default_device({cpu, old, gpu, listed("cuda:2", "cuda", true)}), std::string("cuda:1"));
         QCOMPARE(default_device({}), std::string("cpu"));
+        QCOMPARE(default_device(with_gpu_group({cpu, old, gpu, listed("cuda:2", "cuda", true)})), std::string("cuda"));
+    }
+
+    void a_single_device_is_one_of_several() {
+        const DeviceInfo cpu = listed("cpu", "cpu", true), old = listed("cuda:0", "cuda", false);
+        const DeviceInfo gpu = listed("cuda:1", "cuda", true), other = listed("cuda:2", "cuda", true);
+        const auto devices = with_gpu_group({cpu, old, gpu, other});
+        for (const char* several : {"auto", "cuda"})
+            QCOMPARE(single_device(devices, several), std::string("cuda:1"));
+        for (const char* one : {"cpu", "cuda:0", "cuda:2"})
+            QCOMPARE(single_device(devices, one), std::string(one));
+        QCOMPARE(single_device({cpu, old}, "auto"), std::string("cpu"));
+        QCOMPARE(single_device({cpu, old}, "cuda"), std::string("cuda"));
     }
 
     void the_counterpart_is_of_another_kind() {
