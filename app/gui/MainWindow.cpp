@@ -40,6 +40,7 @@
 #include "app/gui/views/HistogramView.h"
 #include "app/gui/views/LayersView.h"
 #include "app/gui/views/MemoryView.h"
+#include "app/gui/views/QualityView.h"
 #include "core/base/resources.h"
 #include "core/device/discovery.h"
 #include "core/formats/registry.h"
@@ -128,7 +129,7 @@ void MainWindow::makeViews() {
     tabs_->setAccessibleName("Views");
     tabs_->setMinimumWidth(520); // in a window of 1024 pixels, with both docks shown
     views_ = {new HistogramView(session_, tabs_), new BinsView(session_, tabs_), new LayersView(session_, tabs_),
-              new MemoryView(session_, tabs_)};
+              new MemoryView(session_, tabs_), new QualityView(session_, tabs_)};
     banner_ = new FailureBanner(this);
     for (View* view : views_) {
         tabs_->addTab(view, view->title());

@@ -1,12 +1,15 @@
 #include <QComboBox>
 #include <QDir>
 #include <QElapsedTimer>
+#include <QLineEdit>
 #include <QSettings>
 #include <QTabWidget>
 #include <QTest>
 
 #include "app/gui/MainWindow.h"
 #include "app/gui/plot/Theme.h"
+#include "app/gui/views/QualityText.h"
+#include "app/gui/views/QualityView.h"
 #include "app/gui/views/View.h"
 #include "core/base/resources.h"
 #include "core/formats/registry.h"
@@ -26,6 +29,7 @@ private slots:
 private:
     static void chooseModel(View& view, const QString& card);
     void showBlock(View& view);
+    void showPage(QualityView& view, const QString& page);
 
     std::unique_ptr<MainWindow> window_;
 };
@@ -40,7 +44,7 @@ void Screenshots::initTestCase() {
     window_->resize(1280, 800);
     window_->show();
     window_->openDemo();
-    Session* session = window_->session();
+    gui::Session* session = window_->session();
     QVERIFY(QTest::qWaitFor([&] { return session->checkpoint() != nullptr; }, 30000));
     QVERIFY(QTest::qWaitFor([&] { return !session->running() && !session->model().model.empty(); }, 120000));
     QVERIFY(QDir().mkpath(QUANTOSCOPE_BUILD_DIR "/screenshots"));
@@ -54,18 +58,36 @@ void Screenshots::views_data() {
         for (const bool dark : {false, true})
             QTest::addRow("%s-%s", QByteArray(view).toLower().constData(), dark ? "dark" : "light")
                 << QString(view) << dark << false;
+    for (const char* page : {"Predictions", "Layer errors", "Text", "Skills"})
+        for (const bool dark : {false, true})
+            QTest::addRow("quality-%s-%s", QByteArray(page).toLower().replace(' ', '-').constData(),
+                          dark ? "dark" : "light")
+                << QStringLiteral("Quality/") + page << dark << false;
     for (const bool dark : {false, true})
         QTest::addRow("block-%s", dark ? "dark" : "light") << QString("Bins") << dark << true;
 }
 
 /// Formats whose blocks differ, around one weight.
 void Screenshots::showBlock(View& view) {
-    Session* session = window_->session();
+    gui::Session* session = window_->session();
     session->setFormats(parse_specs("nf4,q4_K,q2_K,iq4_nl,mxfp4_ggml"));
     session->selectFormat(0);
     session->selectElement(1000);
     view.findChild<QComboBox*>("binsPart")->setCurrentIndex(1);
     QVERIFY(QTest::qWaitFor([&] { return !session->running(); }, 120000));
+}
+
+/// A page of the Quality view, in formats that lose something.
+void Screenshots::showPage(QualityView& view, const QString& page) {
+    gui::Session* session = window_->session();
+    session->setFormats(parse_specs("bf16,fp8_e4m3,int8,nf4,int4,q3_K,int3,q2_K,int2"));
+    view.showPage(page);
+    QTest::qWait(50);
+    QVERIFY(QTest::qWaitFor([&] { return !session->running() && view.settled(); }, 240000));
+    if (page == "Text" && view.text()->texts().empty()) {
+        view.text()->findChild<QLineEdit*>("prompt")->setText("Petra the potter lives in");
+        view.text()->start();
+    }
 }
 
 void Screenshots::chooseModel(View& view, const QString& card) {
@@ -78,6 +100,8 @@ void Screenshots::chooseModel(View& view, const QString& card) {
 
 void Screenshots::views() {
     QFETCH(QString, view);
+    const QString page = view.section('/', 1);
+    view = view.section('/', 0, 0);
     QFETCH(bool, dark);
     QFETCH(bool, block);
     if (!window_)
@@ -95,6 +119,8 @@ void Screenshots::views() {
         chooseModel(*shown, "llama-3.1-8b");
     if (block)
         showBlock(*shown);
+    if (!page.isEmpty())
+        showPage(static_cast<QualityView&>(*shown), page);
     QTest::qWait(50);
     QVERIFY(QTest::qWaitFor([&] { return shown->settled(); }, 60000));
     QTest::qWait(100);

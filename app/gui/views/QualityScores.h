@@ -1,0 +1,51 @@
+#pragma once
+
+#include "app/gui/ScoreMetric.h"
+#include "app/gui/plot/DeviationBars.h"
+#include "app/gui/plot/LabelledPoints.h"
+#include "app/gui/views/QualityPage.h"
+
+class QComboBox;
+class QTableWidget;
+
+namespace qs::gui {
+
+/// What the formats do to the predictions: bars beside the unquantized model, points over true bits per weight, and
+/// the numbers below.
+class QualityScores : public QualityPage {
+    Q_OBJECT
+public:
+    QualityScores(Session* session, const QualityData& data, QWidget* parent = nullptr);
+
+    QString name() const override { return tr("Predictions"); }
+    void fill() override;
+    QByteArray csv() const override;
+
+    const DeviationBars* bars() const { return bars_; }
+    const LabelledPoints* points() const { return points_; }
+    const ScoreMetric& metric() const;
+
+private:
+    void buildPlot();
+    void buildTable();
+    void fillBars();
+    void fillPoints();
+    void fillTable();
+    void fitRanges();
+    void setRow(int row, const QStringList& texts, const QStringList& tips, bool selected);
+    std::optional<ReadoutText> readoutAt(QCPAxisRect* pane, QPointF position) const;
+    ReadoutText readoutOf(const Variant& variant) const;
+    QString text(double value) const;
+
+    QComboBox* metric_;
+    QTableWidget* table_;
+    DeviationBars* bars_ = nullptr;
+    LabelledPoints* points_ = nullptr;
+    QCPItemStraightLine* level_ = nullptr; ///< of the unquantized model, among the points
+    QCPAxisRect* barPane_ = nullptr;
+    QCPAxisRect* pointPane_ = nullptr;
+    std::vector<Variant> shown_;        ///< those that the points stand for
+    std::map<QString, bool> logChosen_; ///< by metric id, once the user has switched
+};
+
+} // namespace qs::gui

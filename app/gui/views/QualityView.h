@@ -1,0 +1,122 @@
+#pragma once
+
+#include <QTimer>
+
+#include "app/gui/Background.h"
+#include "app/gui/Inbox.h"
+#include "app/gui/views/Caption.h"
+#include "app/gui/views/QualityPage.h"
+#include "app/gui/views/View.h"
+
+class QComboBox;
+class QMenu;
+class QSpinBox;
+class QStackedWidget;
+class QTabBar;
+class QToolButton;
+
+namespace qs::gui {
+
+class QualityLayers;
+class QualityScores;
+class QualitySkills;
+class QualityText;
+
+/// What the loss of precision does to the model itself: its predictions of a text in each format, the output error of
+/// its layers, texts that it writes, and what it still knows. Runs the model in the background; results come in as the
+/// text is worked through.
+class QualityView : public View {
+    Q_OBJECT
+public:
+    explicit QualityView(Session* session, QWidget* parent = nullptr);
+
+    QString title() const override { return tr("Quality"); }
+    Plot* activePlot() override { return page()->plot(); }
+    QByteArray csv() const override { return page()->csv(); }
+
+    const QualityData& data() const { return data_; }
+    QualityPage* page() const;
+    /// Shows the page of this name.
+    void showPage(const QString& name);
+    /// Takes a text file and chooses it.
+    void addText(const QString& path);
+    /// Evaluates the chosen formats that there are no results of.
+    void run();
+    void stop();
+
+    QualityScores* scores() const { return scores_; }
+    QualityLayers* layers() const { return layers_; }
+    QualityText* text() const { return text_; }
+    QualitySkills* skills() const { return skills_; }
+
+protected:
+    void refresh() override;
+    bool idle() const override;
+    void dragEnterEvent(QDragEnterEvent* event) override;
+    void dropEvent(QDropEvent* event) override;
+
+private:
+    /// What results are of: with another one they are dropped.
+    struct Question {
+        std::shared_ptr<const RunnableModel> model;
+        std::string text; ///< file
+        Index context = 0;
+        std::size_t tokens = 0;
+        std::shared_ptr<Device> device;
+        bool operator==(const Question&) const = default;
+    };
+    /// What a run has found so far.
+    struct Findings {
+        VariantResults results;
+        std::vector<SkillScore> reference_skills;
+        std::vector<std::vector<SkillScore>> skills; ///< by variant, as far as they were asked
+    };
+    using FindingsBox = Inbox<Findings>;
+
+    static Findings work(const Question& question, const std::vector<Variant>& variants, bool ask_reference,
+                         FindingsBox& box, JobControl& job);
+    QWidget* buildControls();
+    void buildPages();
+    void openModel();
+    void adoptModel(std::shared_ptr<const RunnableModel> model);
+    void fillTexts();
+    void chooseText();
+    void fillVariants();
+    std::vector<MethodSpec> chosenMethods() const;
+    std::vector<Variant> missing() const;
+    Question question() const;
+    void collect();
+    void take(Findings findings);
+    void ended();
+    void fillPages();
+    void tellState();
+    void showButtons();
+
+    QComboBox* texts_;
+    QSpinBox* context_;
+    QSpinBox* tokens_;
+    QToolButton* methods_;
+    QMenu* methodMenu_;
+    QToolButton* run_;
+    Caption* caption_;
+    QTabBar* tabs_;
+    QStackedWidget* stack_;
+    QualityScores* scores_;
+    QualityLayers* layers_;
+    QualityText* text_;
+    QualitySkills* skills_;
+
+    QualityData data_;
+    Background opening_{this}, job_{this};
+    QTimer ticks_;
+    std::shared_ptr<FindingsBox> box_;
+    std::vector<Variant> asked_; ///< by the run in progress
+    Question answered_;          ///< what data_ holds results of
+    std::shared_ptr<const Checkpoint> checkpoint_;
+    QString trouble_; ///< why the checkpoint cannot be run
+    QStringList chosenTexts_;
+    bool stopped_ = false; ///< by the user
+    bool partial_ = false; ///< the results are of a part of the text
+};
+
+} // namespace qs::gui
