@@ -6,6 +6,10 @@ foreach(file ${FILES})
   file(INSTALL ${file} DESTINATION ${FOLDER}/bin USE_SOURCE_PERMISSIONS)
   get_filename_component(name ${file} NAME)
   execute_process(COMMAND ${STRIP} ${FOLDER}/bin/${name} COMMAND_ERROR_IS_FATAL ANY)
+  if(NOT name MATCHES "\\.so$")
+    # In place of the build's, which ends in the empty path that stands for the working directory.
+    file(RPATH_SET FILE ${FOLDER}/bin/${name} NEW_RPATH "$ORIGIN/../lib")
+  endif()
 endforeach()
 
 # All but the parts of glibc, which must fit the machine's own loader and driver.
