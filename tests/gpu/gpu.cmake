@@ -8,6 +8,12 @@ if(TARGET quantoscope-cuda)
   add_dependencies(gpu_module quantoscope-cuda)
   add_dependencies(gpu_parity quantoscope-cuda)
   add_dependencies(gpu_algebra quantoscope-cuda)
+
+  include(${PROJECT_SOURCE_DIR}/gpu/package/package.cmake)
+  quantoscope_test(gpu_package SOURCES gpu/package_test.cpp LABELS slow)
+  add_test(NAME gpu_package_build COMMAND ${CMAKE_COMMAND} --build ${CMAKE_BINARY_DIR} --target gpu-package)
+  set_tests_properties(gpu_package_build PROPERTIES LABELS slow FIXTURES_SETUP gpu_package)
+  set_tests_properties(gpu_package PROPERTIES FIXTURES_REQUIRED gpu_package)
 endif()
 
 find_package(Boost REQUIRED COMPONENTS context)

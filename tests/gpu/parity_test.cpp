@@ -10,6 +10,7 @@
 
 #include "core/base/error.h"
 #include "core/base/half.h"
+#include "core/base/resources.h"
 #include "core/device/device.h"
 #include "core/formats/registry.h"
 
@@ -63,7 +64,9 @@ Input hard_cases() {
 }
 
 std::optional<Input> golden(const std::string& name) {
-    const auto path = std::filesystem::path(QUANTOSCOPE_GOLDEN) / "input" / (name + ".f32");
+    // Beside the executable where it was carried to a machine without the source tree.
+    const std::filesystem::path tree = QUANTOSCOPE_GOLDEN, carried = executable_dir() / "../golden";
+    const auto path = (std::filesystem::exists(tree) ? tree : carried) / "input" / (name + ".f32");
     std::ifstream file(path, std::ios::binary);
     if (!file)
         return std::nullopt;
