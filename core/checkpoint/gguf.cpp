@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::size_t longest_kept_array = 64;
 constexpr std::size_t longest_kept_string = 1 << 20;
-constexpr std::size_t most_kept_values = 1 << 20; // of all arrays together
+constexpr std::size_t most_kept_values = 1 << 20;  // of all arrays together
 constexpr std::size_t most_whole_values = 1 << 23; // where arrays are asked for in full
 constexpr std::uint64_t most_entries = 1 << 16;
 constexpr int deepest_array = 4;

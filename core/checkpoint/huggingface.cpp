@@ -233,6 +233,8 @@ nlohmann::json read_config(const fs::path& path, std::size_t most_bytes) {
         return config;
     } catch (const nlohmann::json::parse_error& error) {
         throw Error(path.string(), fmt::format("is not valid JSON at byte {}", error.byte));
+    } catch (const nlohmann::json::out_of_range&) {
+        throw Error(path.string(), "holds a number that is too large for a float64");
     }
 }
 

@@ -30,7 +30,7 @@ std::unique_ptr<Tokenizer> open_file(const fs::path& path) {
     if (const std::size_t first = text.find_first_not_of(" \t\r\n");
         first != std::string_view::npos && text[first] == '{')
         return read_json_file(*file);
-    if (is_llama2c(file->bytes()))
+    if (path.extension() == ".bin" || is_llama2c(file->bytes()))
         return read_llama2c(*file);
     if (text.starts_with('\n')) // the tag of a SentencePiece model's first piece
         return read_sentencepiece(*file);

@@ -1,6 +1,7 @@
 #pragma once
 
-#include <functional>
+#include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
-#include <limits>
+#include <memory>
+#include <utility>
 
 #include "core/checkpoint/text.h"
 #include "core/model/tokenizer_json.h"
@@ -71,12 +72,6 @@ struct Tokens {
     std::vector<std::string> texts;
     std::vector<float> scores;
     std::vector<TokenType> types;
-
-    bool is(std::size_t id, TokenType type) const { return types[id] == type; }
-    /// Whether text may become this token by merging.
-    bool joins(std::size_t id) const {
-        return is(id, TokenType::normal) || is(id, TokenType::user_defined) || is(id, TokenType::unused);
-    }
 };
 
 Tokens read_tokens(const Fields& fields) {
@@ -92,7 +87,7 @@ Tokens read_tokens(const Fields& fields) {
     for (std::size_t id = 0; id < size && !types.empty(); ++id)
         if (types[id] >= 0 && types[id] <= static_cast<int>(TokenType::byte))
             tokens.types[id] = static_cast<TokenType>(types[id]);
-    // A token that text cannot spell must not be a hole in the table either.
+    // As in llama.cpp: a token without a text keeps its id, under a name that no text spells.
     for (std::size_t id = 0; id < size; ++id) {
         if (tokens.texts[id].empty())
             tokens.texts[id] = fmt::format("[EMPTY_{}]", id);
@@ -101,19 +96,47 @@ Tokens read_tokens(const Fields& fields) {
     return tokens;
 }
 
-void add_special(const Tokens& tokens, AddedTokens& added) {
+bool is_special(TokenType type) {
+    return type == TokenType::control || type == TokenType::unknown;
+}
+
+/// Whether a token is found in the text before anything else is done to it.
+bool is_added(TokenType type) {
+    return is_special(type) || type == TokenType::user_defined;
+}
+
+void find_added(const Tokens& tokens, AddedTokens& added) {
     for (std::size_t id = 0; id < tokens.texts.size(); ++id) {
-        const bool special = tokens.is(id, TokenType::control) || tokens.is(id, TokenType::unknown);
-        if (special || tokens.is(id, TokenType::user_defined))
+        const bool special = is_special(tokens.types[id]);
+        if (is_added(tokens.types[id]))
             added.add({.id = static_cast<TokenId>(id), .text = tokens.texts[id], .special = special});
     }
 }
 
+/// Of each token, whether text may become it by merging.
 std::vector<bool> joining(const Tokens& tokens) {
-    std::vector<bool> joins(tokens.texts.size());
-    for (std::size_t id = 0; id < joins.size(); ++id)
-        joins[id] = tokens.joins(id);
+    std::vector<bool> joins;
+    for (const TokenType type : tokens.types)
+        joins.push_back(type == TokenType::normal || type == TokenType::user_defined || type == TokenType::unused);
     return joins;
+}
+
+/// What a kind of tokenizer takes for granted where the metadata are silent.
+struct Ends {
+    std::optional<TokenId> bos = std::nullopt;
+    std::optional<TokenId> eos = std::nullopt;
+    std::optional<TokenId> unk = std::nullopt;
+    bool adds_bos = false;
+    bool adds_eos = false;
+};
+
+void read_ends(const Fields& fields, const Tokens& tokens, const Ends& defaults, TokenizerTraits& traits) {
+    const std::size_t size = tokens.texts.size();
+    traits.bos = fields.id("bos_token_id", size, defaults.bos);
+    traits.eos = fields.id("eos_token_id", size, defaults.eos);
+    traits.unk = fields.id("unknown_token_id", size, defaults.unk);
+    traits.adds_bos = fields.value("add_bos_token", defaults.adds_bos) && traits.bos;
+    traits.adds_eos = fields.value("add_eos_token", defaults.adds_eos) && traits.eos;
 }
 
 /// Undoes U+2581 and byte tokens, and the space put in front where there was one.
@@ -127,14 +150,8 @@ Decoder spelled_decoder(bool space_in_front, const std::string& file) {
 }
 
 void build_scored(const Fields& fields, Tokens tokens, TokenizerParts& parts) {
-    TokenizerTraits& traits = parts.traits;
-    const std::size_t size = tokens.texts.size();
-    traits.kind = "SentencePiece BPE (GGUF)";
-    traits.bos = fields.id("bos_token_id", size, 1);
-    traits.eos = fields.id("eos_token_id", size, 2);
-    traits.unk = fields.id("unknown_token_id", size, 0);
-    traits.adds_bos = fields.value("add_bos_token", true);
-    traits.adds_eos = fields.value("add_eos_token", false);
+    parts.traits.kind = "SentencePiece BPE (GGUF)";
+    read_ends(fields, tokens, {.bos = 1, .eos = 2, .unk = 0, .adds_bos = true}, parts.traits);
     const bool space_in_front = fields.value("add_space_prefix", true);
     parts.normalizer = [space_in_front](std::string& text) {
         if (space_in_front)
@@ -143,8 +160,8 @@ void build_scored(const Fields& fields, Tokens tokens, TokenizerParts& parts) {
     };
     parts.decoder = spelled_decoder(space_in_front, fields.file());
     const auto joins = joining(tokens);
-    parts.model =
-        std::make_unique<ScoredModel>(Vocabulary(std::move(tokens.texts)), std::move(tokens.scores), joins, traits.unk);
+    parts.model = std::make_unique<ScoredModel>(Vocabulary(std::move(tokens.texts)), std::move(tokens.scores), joins,
+                                                parts.traits.unk);
 }
 
 const GgufPreTokenizer& pre_tokenizer_of(const std::string& name, const std::string& file) {
@@ -167,26 +184,7 @@ PreTokenizer steps_of(const GgufPreTokenizer& pre, const std::string& file) {
     };
 }
 
-void build_bpe(const Fields& fields, Tokens tokens, bool gemma, TokenizerParts& parts) {
-    TokenizerTraits& traits = parts.traits;
-    const std::size_t size = tokens.texts.size();
-    const auto name = gemma ? std::string("gemma4") : fields.value("pre", std::string("default"));
-    const GgufPreTokenizer& pre = pre_tokenizer_of(name, fields.file());
-    traits.kind = fmt::format("BPE {} (GGUF)", name);
-    traits.bos = fields.id("bos_token_id", size, std::nullopt);
-    traits.eos = fields.id("eos_token_id", size, std::nullopt);
-    traits.unk = fields.id("unknown_token_id", size, std::nullopt);
-    traits.adds_bos = fields.value("add_bos_token", pre.adds_bos);
-    traits.adds_eos = fields.value("add_eos_token", false);
-    if (pre.raw_text)
-        parts.normalizer = [](std::string& text) { replace_all(text, " ", metaspace); };
-    parts.pre_tokenizer = steps_of(pre, fields.file());
-    parts.decoder =
-        pre.raw_text ? spelled_decoder(false, fields.file()) : make_decoder({{"type", "ByteLevel"}}, fields.file());
-    BpeModel::Options options;
-    options.ignore_merges = pre.ignore_merges;
-    options.byte_fallback = pre.raw_text;
-    auto model = std::make_unique<BpeModel>(Vocabulary(std::move(tokens.texts)), std::move(options));
+void add_merges(BpeModel& model, const Fields& fields) {
     const auto merges = fields.array<std::string>("merges");
     if (merges.empty())
         throw Error(fields.file(), "has a BPE tokenizer without merges (tokenizer.ggml.merges)");
@@ -194,9 +192,38 @@ void build_bpe(const Fields& fields, Tokens tokens, bool gemma, TokenizerParts& 
         const std::size_t space = merge.find(' ', 1); // a token may be a space itself
         if (space == std::string::npos)
             throw Error(fields.file(), fmt::format("has the merge '{}', which is not two tokens", printable(merge)));
-        model->add_merge(std::string_view(merge).substr(0, space), std::string_view(merge).substr(space + 1),
-                         fields.file());
+        model.add_merge(std::string_view(merge).substr(0, space), std::string_view(merge).substr(space + 1),
+                        fields.file());
     }
+}
+
+/// The texts for a decoder of the byte alphabet, in which added tokens are not written.
+std::vector<std::string> alphabet_texts(const Tokens& tokens) {
+    std::vector<std::string> texts = tokens.texts;
+    for (std::size_t id = 0; id < texts.size(); ++id)
+        if (is_added(tokens.types[id]))
+            texts[id] = to_byte_alphabet(texts[id]);
+    return texts;
+}
+
+void build_bpe(const Fields& fields, Tokens tokens, bool gemma, TokenizerParts& parts) {
+    const auto name = gemma ? std::string("gemma4") : fields.value("pre", std::string("default"));
+    const GgufPreTokenizer& pre = pre_tokenizer_of(name, fields.file());
+    parts.traits.kind = fmt::format("BPE {} (GGUF)", name);
+    read_ends(fields, tokens, {.adds_bos = pre.adds_bos}, parts.traits);
+    parts.pre_tokenizer = steps_of(pre, fields.file());
+    if (pre.raw_text) {
+        parts.normalizer = [](std::string& text) { replace_all(text, " ", metaspace); };
+        parts.decoder = spelled_decoder(false, fields.file());
+    } else {
+        parts.decoder = make_decoder({{"type", "ByteLevel"}}, fields.file());
+        parts.texts = alphabet_texts(tokens);
+    }
+    BpeModel::Options options;
+    options.ignore_merges = pre.ignore_merges;
+    options.byte_fallback = pre.raw_text;
+    auto model = std::make_unique<BpeModel>(Vocabulary(std::move(tokens.texts)), std::move(options));
+    add_merges(*model, fields);
     parts.model = std::move(model);
 }
 
@@ -239,23 +266,17 @@ Normalizer unigram_normalizer(const Fields& fields) {
 }
 
 void build_unigram(const Fields& fields, Tokens tokens, TokenizerParts& parts) {
-    TokenizerTraits& traits = parts.traits;
-    const std::size_t size = tokens.texts.size();
-    traits.kind = "Unigram (GGUF)";
-    traits.bos = fields.id("bos_token_id", size, std::nullopt);
-    traits.eos = fields.id("eos_token_id", size, 1);
-    traits.unk = fields.id("unknown_token_id", size, 2);
-    traits.adds_bos = fields.value("add_bos_token", false);
-    traits.adds_eos = fields.value("add_eos_token", true);
+    parts.traits.kind = "Unigram (GGUF)";
+    read_ends(fields, tokens, {.eos = 1, .unk = 2, .adds_eos = true}, parts.traits);
     parts.normalizer = unigram_normalizer(fields);
     parts.decoder = spelled_decoder(fields.value("add_space_prefix", false), fields.file());
     std::vector<double> scores(tokens.scores.begin(), tokens.scores.end());
-    for (std::size_t id = 0; id < size; ++id)
-        if (tokens.is(id, TokenType::user_defined))
+    for (std::size_t id = 0; id < scores.size(); ++id)
+        if (tokens.types[id] == TokenType::user_defined)
             scores[id] = 0; // a log probability of 0: always preferred
     const auto joins = joining(tokens);
     parts.model = std::make_unique<UnigramModel>(Vocabulary(std::move(tokens.texts)), std::move(scores), joins,
-                                                 UnigramModel::Options{traits.unk, false});
+                                                 UnigramModel::Options{parts.traits.unk, false});
 }
 
 } // namespace
@@ -268,7 +289,7 @@ std::unique_ptr<Tokenizer> read_gguf_tokenizer(const Checkpoint& checkpoint) {
     const auto model = fields.value("model", std::string());
     Tokens tokens = read_tokens(fields);
     parts.texts = tokens.texts;
-    add_special(tokens, parts.raw_added);
+    find_added(tokens, parts.raw_added);
     if (model == "llama")
         build_scored(fields, std::move(tokens), parts);
     else if (model == "gpt2" || model == "gemma4")
@@ -278,8 +299,6 @@ std::unique_ptr<Tokenizer> read_gguf_tokenizer(const Checkpoint& checkpoint) {
     else
         throw Error(file, fmt::format("has a tokenizer of the kind '{}' (tokenizer.ggml.model), which is not supported",
                                       printable(model)));
-    parts.traits.adds_bos = parts.traits.adds_bos && parts.traits.bos;
-    parts.traits.adds_eos = parts.traits.adds_eos && parts.traits.eos;
     return assemble(std::move(parts));
 }
 

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "core/model/tokenizer_readers.h"
+#include "core/model/tokenizer_steps.h"
 
 namespace qs {
 
@@ -11,7 +12,7 @@ namespace {
 
 constexpr std::string_view digit = R"(\p{N})";
 constexpr std::string_view three_digits = R"(\p{N}{1,3})";
-constexpr std::string_view gpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr std::string_view gpt2 = gpt2_words;
 constexpr std::string_view llama3 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view qwen2 =

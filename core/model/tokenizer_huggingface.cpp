@@ -126,9 +126,9 @@ void add_tokens(const json& list, TokenizerParts& parts) {
                              .single_word = field_or(entry, "single_word", false),
                              .strip_left = field_or(entry, "lstrip", false),
                              .strip_right = field_or(entry, "rstrip", false)};
-            put(parts.texts, id, text);
             if (token.normalized && parts.normalizer)
                 parts.normalizer(token.text);
+            put(parts.texts, id, token.text);
             (token.normalized ? parts.normalized_added : parts.raw_added).add(token);
         }
     });

@@ -11,8 +11,12 @@ namespace {
 
 using nlohmann::json;
 
-/// The words of GPT-2 (openai/gpt-2, src/encoder.py).
-constexpr std::string_view gpt2_words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+/// `\w+|[^\w\s]+` as Rust's regex crate reads it.
+constexpr std::string_view rust_words = R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}]+)"
+                                        R"(|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}\s]+)";
+
+/// What becomes of the matches of a splitting pre-tokenizer, by tokenizer.json's names.
+enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
 
 /// A part of a piece, and whether the pattern of the split matched it.
 struct Part {
@@ -214,7 +218,7 @@ PreTokenizer build(const json& step, const std::string& type, const std::string&
         return split_step(pattern_of(step.at("pattern"), where), behavior_of(step.at("behavior")),
                           field_or(step, "invert", false));
     if (type == "Whitespace")
-        return split_step(regex_pattern(Regex(R"(\w+|[^\w\s]+)", where)), SplitBehavior::removed, true);
+        return split_step(regex_pattern(Regex(rust_words, where)), SplitBehavior::removed, true);
     if (type == "WhitespaceSplit")
         return split_step(character_pattern(is_white_space), SplitBehavior::removed);
     if (type == "Digits")

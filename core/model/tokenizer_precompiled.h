@@ -15,21 +15,22 @@ public:
     /// Throws Error(`where`, …) if the table is damaged.
     PrecompiledMap(std::string_view blob, const std::string& where);
 
-    /// What replaces a beginning of the text, and how long that beginning is.
-    struct Match {
-        std::size_t length;
-        std::string_view replacement;
-    };
-    std::optional<Match> longest(std::string_view text) const;
-    std::optional<Match> shortest(std::string_view text) const;
-
     /// The whole text replaced as Hugging Face's "Precompiled" does, by grapheme clusters.
     std::string by_graphemes(std::string_view text) const;
     /// The whole text replaced as SentencePiece does, the longest match first.
     std::string by_longest(std::string_view text) const;
 
 private:
-    std::optional<Match> search(std::string_view text, bool stop_at_first) const;
+    /// What replaces a beginning of the text, and how long that beginning is.
+    struct Match {
+        std::size_t length;
+        std::string_view replacement;
+    };
+    enum class Choice { shortest, longest };
+
+    bool begins_replacement(std::size_t at) const;
+    bool is_sound() const;
+    std::optional<Match> search(std::string_view text, Choice choice) const;
 
     std::vector<std::uint32_t> units_;
     std::string replacements_;

@@ -14,8 +14,8 @@ namespace qs {
 
 namespace {
 
-// PCRE2 leaves marks out of \w.
-constexpr std::string_view word_members = "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}";
+// Oniguruma's \w: what PCRE2 takes for one, and marks, connectors, circled letters and the fractions of Latin-1.
+constexpr std::string_view word_members = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 
 /// Writes an expression of Oniguruma so that PCRE2 understands the same.
 class Translation {
@@ -94,7 +94,8 @@ Regex::Regex(std::string_view pattern, const std::string& where) : pattern_(patt
     std::size_t offset = 0;
     // Oniguruma's $ ends a line, not the text.
     pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &offset, context.get());
+                                     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
+                                     context.get());
     if (code == nullptr)
         throw Error(where, fmt::format("has the regular expression '{}', which is wrong at character {}: {}",
                                        printable(pattern), offset, message_of(error)));

@@ -1,3 +1,7 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "core/model/tokenizer_merging.h"
 #include "core/model/tokenizer_models.h"
 #include "core/model/tokenizer_unicode.h"
@@ -7,7 +11,11 @@ namespace qs {
 ScoredModel::ScoredModel(Vocabulary vocabulary, std::vector<float> scores, std::vector<bool> joins,
                          std::optional<TokenId> unk)
     : vocabulary_(std::move(vocabulary)), scores_(std::move(scores)), joins_(std::move(joins)), bytes_(vocabulary_),
-      unk_(unk) {}
+      unk_(unk) {
+    // What is not a number has no order; such a token is joined last.
+    const auto is_nan = [](float score) { return std::isnan(score); };
+    std::ranges::replace_if(scores_, is_nan, -std::numeric_limits<float>::infinity());
+}
 
 std::optional<TokenId> ScoredModel::find(std::string_view text) const {
     const auto id = vocabulary_.find(text);

@@ -4,6 +4,7 @@
 #include "core/base/error.h"
 #include "core/checkpoint/text.h"
 #include "core/model/tokenizer_added.h"
+#include "core/model/tokenizer_precompiled.h"
 #include "core/model/tokenizer_readers.h"
 #include "core/model/tokenizer_unicode.h"
 
@@ -20,6 +21,59 @@ std::optional<TokenId> id_or_none(int id) {
 void require(const sentencepiece::util::Status& status, const std::string& file) {
     if (!status.ok())
         throw Error(file, fmt::format("the sentencepiece library refuses it: {}", printable(status.ToString())));
+}
+
+/// Walks the fields of a protocol buffer whose values are length-delimited; skips the others.
+class ProtoFields {
+public:
+    explicit ProtoFields(std::string_view message) : rest_(message) {}
+
+    /// The values of all fields of a number, until the message ends or is damaged (which the library reports).
+    std::vector<std::string_view> all(std::uint64_t number) {
+        std::vector<std::string_view> values;
+        while (!rest_.empty()) {
+            const std::uint64_t key = varint();
+            const std::string_view value = take(key & 7U);
+            if ((key & 7U) == 2 && key >> 3 == number)
+                values.push_back(value);
+        }
+        return values;
+    }
+
+private:
+    std::uint64_t varint() {
+        std::uint64_t value = 0;
+        for (unsigned shift = 0; !rest_.empty() && shift < 64; shift += 7) {
+            const auto byte = static_cast<unsigned char>(rest_.front());
+            rest_.remove_prefix(1);
+            value |= std::uint64_t{byte & 0x7FU} << shift;
+            if (byte < 0x80)
+                return value;
+        }
+        rest_ = {};
+        return 0;
+    }
+
+    std::string_view take(std::uint64_t wire_type) {
+        if (wire_type == 0)
+            return varint(), std::string_view{};
+        const std::uint64_t length = wire_type == 2 ? varint() : wire_type == 1 ? 8 : wire_type == 5 ? 4 : rest_.size();
+        const std::string_view value = rest_.substr(0, length);
+        rest_.remove_prefix(value.size());
+        return value;
+    }
+
+    std::string_view rest_;
+};
+
+/// The library follows the tables of character replacements without looking where they lead
+/// (ModelProto.normalizer_spec and .denormalizer_spec, NormalizerSpec.precompiled_charsmap).
+void check_tables(std::string_view model, const std::string& file) {
+    for (const std::uint64_t normalizer : {3, 5})
+        for (const std::string_view spec : ProtoFields(model).all(normalizer))
+            for (const std::string_view table : ProtoFields(spec).all(2))
+                if (!table.empty())
+                    PrecompiledMap(table, file);
 }
 
 class SentencePiece : public Tokenizer {
@@ -85,6 +139,7 @@ private:
 std::unique_ptr<Tokenizer> read_sentencepiece(const MappedFile& file) {
     const std::string path = file.path().string();
     auto processor = std::make_unique<SentencePieceProcessor>();
+    check_tables(as_text(file.bytes()), path);
     require(processor->LoadFromSerializedProto(as_text(file.bytes())), path);
     const SpecialTokens config = special_tokens_in(file.path().parent_path());
     TokenizerTraits traits{.kind = "SentencePiece",

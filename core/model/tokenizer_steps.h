@@ -35,8 +35,9 @@ Normalizer make_normalizer(const nlohmann::json& description, const std::string&
 PreTokenizer make_pre_tokenizer(const nlohmann::json& description, const std::string& where);
 Decoder make_decoder(const nlohmann::json& description, const std::string& where);
 
-/// What becomes of the matches of a splitting pre-tokenizer, by tokenizer.json's names.
-enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
+/// The words of GPT-2 (openai/gpt-2, src/encoder.py).
+inline constexpr std::string_view gpt2_words =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 /// The step that cuts each piece at the matches of an expression and keeps all parts.
 PreTokenizer split_isolated(const Regex& regex);

@@ -26,7 +26,7 @@ bool is_white_space(char32_t c); ///< the property White_Space
 bool is_number(char32_t c);      ///< general category N
 bool is_mark(char32_t c);        ///< general category M
 bool is_punctuation(char32_t c); ///< general category P, and ASCII's other symbols
-bool is_word(char32_t c);        ///< what a regular expression calls \w
+bool is_word(char32_t c);        ///< a part of a word: \w of regular expressions
 
 enum class UnicodeForm { nfc, nfd, nfkc, nfkd };
 /// The text in one of Unicode's normalization forms.

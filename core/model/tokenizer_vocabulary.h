@@ -11,9 +11,6 @@
 
 namespace qs {
 
-/// No id of a vocabulary is larger: more would only be a damaged file.
-inline constexpr std::size_t largest_vocabulary = std::size_t{1} << 24;
-
 /// The strings of a model, by id and by text.
 class Vocabulary {
 public:

@@ -1,3 +1,6 @@
 foreach(name product decoder generation evaluation variants)
   quantoscope_test(test_${name} SOURCES core/model/test_${name}.cpp LABELS unit LIBRARIES TBB::tbb)
 endforeach()
+quantoscope_test(test_tokenizer_golden SOURCES core/model/test_tokenizer_golden.cpp LABELS unit golden)
+quantoscope_test(test_tokenizer_models SOURCES core/model/test_tokenizer_models.cpp LABELS unit)
+quantoscope_test(test_tokenizer_broken SOURCES core/model/test_tokenizer_broken.cpp LABELS unit)
