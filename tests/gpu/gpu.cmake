@@ -3,7 +3,7 @@ if(TARGET quantoscope-cuda)
   quantoscope_test(gpu_module SOURCES gpu/module_test.cpp LABELS gpu)
   quantoscope_test(gpu_parity SOURCES gpu/parity_test.cpp LABELS gpu slow TIMEOUT 900)
   quantoscope_test(gpu_algebra SOURCES gpu/algebra_test.cpp LABELS gpu)
-  quantoscope_test(gpu_graphs SOURCES gpu/graphs_test.cpp LABELS gpu)
+  quantoscope_test(gpu_graphs SOURCES gpu/graphs_test.cpp LABELS gpu LIBRARIES ${CMAKE_DL_LIBS})
   add_dependencies(gpu_graphs quantoscope-cuda)
   add_dependencies(gpu_module quantoscope-cuda)
   add_dependencies(gpu_parity quantoscope-cuda)
@@ -45,7 +45,7 @@ function(quantoscope_emulated_test name)
 endfunction()
 
 quantoscope_emulated_test(gpu_emulated_parity SOURCES gpu/parity_test.cpp LABELS slow TIMEOUT 900)
-quantoscope_emulated_test(gpu_emulated_graphs SOURCES gpu/graphs_test.cpp LABELS unit)
+quantoscope_emulated_test(gpu_emulated_graphs SOURCES gpu/graphs_test.cpp LABELS unit LIBRARIES ${CMAKE_DL_LIBS})
 quantoscope_emulated_test(gpu_emulated_failures SOURCES gpu/failures_test.cpp LABELS unit)
 
 quantoscope_test(gpu_emulated_algebra SOURCES gpu/algebra_emulated_test.cpp ${PROJECT_SOURCE_DIR}/gpu/algebra.cpp
