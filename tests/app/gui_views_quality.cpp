@@ -196,7 +196,7 @@ void QualityTest::textsAreTheContinuations() {
     QCOMPARE(page.csv().count("\nint2,"), static_cast<qsizetype>(core[2].tokens.size()));
 
     // It stops at once and keeps what is there.
-    page.findChild<QSpinBox*>("continuationTokens")->setValue(2000);
+    page.findChild<QSpinBox*>("continuationTokens")->setValue(999);
     page.start();
     QVERIFY(QTest::qWaitFor([&] { return !page.texts().empty(); }, patience_ms));
     page.stop();

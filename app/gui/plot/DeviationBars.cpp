@@ -30,8 +30,7 @@ QCPRange DeviationBars::shown(bool log, double room) const {
         add(bar.value - (log ? 0 : bar.error));
         add(bar.value + bar.error);
     }
-    if (!log)
-        add(base_);
+    add(base_);
     if (line_) {
         add(line_->value - line_->error);
         add(line_->value + line_->error);
@@ -39,9 +38,9 @@ QCPRange DeviationBars::shown(bool log, double room) const {
     if (!range)
         return log ? QCPRange(0.1, 1) : QCPRange(0, 1);
     if (log) {
-        // The smallest bar is seen too.
-        const double lower = range->lower / 2, ratio = range->upper / lower;
-        return {lower, range->upper * std::pow(ratio, room)};
+        // Where bars begin at the end of the axis the smallest one is seen too.
+        const double lower = base_ > 0 ? range->lower / std::pow(range->upper / range->lower, 0.06) : range->lower / 2;
+        return {lower, range->upper * std::max(1.02, std::pow(range->upper / lower, room))};
     }
     const double size = range->size() > 0 ? range->size() : std::max(std::abs(range->upper), 1e-9);
     const double margin = range->lower == base_ && base_ == 0 ? 0 : 0.06 * size;

@@ -102,6 +102,9 @@ void LabelledPoints::drawNames(QCPPainter* painter) const {
         };
         const QRectF best(*std::ranges::min_element(places, {}, cost), size);
         taken.push_back(best);
+        QColor ground = Theme::instance().background();
+        ground.setAlphaF(0.75F);
+        painter->fillRect(best, ground);
         painter->setFont(font);
         painter->setPen(Theme::instance().text());
         painter->drawText(best, Qt::AlignVCenter | Qt::AlignHCenter, point.name);

@@ -17,6 +17,9 @@ namespace qs::gui {
 
 namespace {
 
+/// Lines before the rest is muted.
+constexpr std::size_t most_prominent = 6;
+
 QString roleName(Role role) {
     return QString::fromUtf8(to_string(role).data(), static_cast<qsizetype>(to_string(role).size())).replace('_', ' ');
 }
@@ -30,6 +33,7 @@ QualityLayers::QualityLayers(Session* session, const QualityData& data, QWidget*
     column->setSpacing(0);
     auto* controls = new QHBoxLayout;
     controls->setContentsMargins(8, 4, 8, 2);
+    controls->setSpacing(8);
     role_->setObjectName("linearRole");
     role_->setAccessibleName(tr("Linear layers"));
     auto* label = new QLabel(tr("L&inear layers"));
@@ -159,16 +163,19 @@ void QualityLayers::fillLines() {
     const QString hovered = plot()->keys()->hovered();
     for (const Line& line : lines_) {
         const QString key = nameOf(line.variant);
-        const QColor colour = Theme::instance().format(line.variant.format);
+        QColor colour = Theme::instance().format(line.variant.format);
         const bool strong = selected(line.variant);
         entries.push_back({key, key, colour, LegendEntry::Mark::line, true, strong});
+        const bool raised = strong || hovered == key;
+        if (entries.size() > most_prominent && !raised)
+            colour.setAlphaF(0.3F);
         for (QCPGraph* graph : {line.output, line.weight}) {
             QVector<QCPGraphData> points;
             for (std::size_t i = 0; i < places_.size(); ++i)
                 points.append({static_cast<double>(i), graph == line.output ? outputError(line.variant, places_[i])
                                                                             : weightError(line.variant, places_[i])});
             graph->data()->set(points, true);
-            graph->setPen(QPen(colour, strong || hovered == key ? 2.2 : 1.5));
+            graph->setPen(QPen(colour, raised ? 2.2 : 1.5));
             graph->setScatterStyle(points.size() < 200 ? QCPScatterStyle(QCPScatterStyle::ssDisc, 4)
                                                        : QCPScatterStyle());
             graph->setVisible(plot()->keys()->isOn(key));

@@ -20,7 +20,8 @@ namespace qs::gui {
 
 namespace {
 
-constexpr int row_height = 20;
+constexpr int row_height = 17;
+constexpr int least_table_height = 110;
 constexpr int digits = 5; ///< in the table: formats often differ in the fourth
 
 QString withError(double value, double error) {
@@ -47,6 +48,7 @@ QualityScores::QualityScores(Session* session, const QualityData& data, QWidget*
     column->setSpacing(0);
     auto* controls = new QHBoxLayout;
     controls->setContentsMargins(8, 4, 8, 2);
+    controls->setSpacing(8);
     for (const ScoreMetric& metric : scoreMetrics()) {
         metric_->addItem(metric.title(), metric.id);
         metric_->setItemData(metric_->count() - 1, metric.help, Qt::ToolTipRole);
@@ -85,8 +87,7 @@ void QualityScores::buildPlot() {
     level_->setClipAxisRect(pointPane_);
     QCPAxis* rows = barPane_->axis(QCPAxis::atLeft);
     rows->grid()->setVisible(false);
-    rows->setTickLength(0);
-    pointPane_->setMinimumSize(60, 170);
+    pointPane_->setMinimumSize(60, 150);
     plot()->nameAxis(pointPane_->axis(QCPAxis::atBottom), tr("bits per weight"));
     plot()->plotLayout()->setRowStretchFactor(2, 1.5);
     plot()->setReadout([this](QCPAxisRect* pane, QPointF position) { return readoutAt(pane, position); });
@@ -111,7 +112,7 @@ void QualityScores::buildTable() {
     QStringList names{tr("Format"), tr("Bits/weight")},
         tips{tr("Formats chosen above"), tr("True bits per weight of the quantized matrices")};
     for (const ScoreMetric& metric : scoreMetrics()) {
-        names += metric.id == "top1_agreement" ? metric.name + QStringLiteral(" (%)") : metric.name;
+        names += metric.id == "top1_agreement" ? tr("Same top (%)") : metric.name;
         tips += metric.help;
     }
     table_->setColumnCount(static_cast<int>(names.size()));
@@ -195,6 +196,7 @@ void QualityScores::fillBars() {
                                                                             : QString();
                                   },
                                   64)));
+    y->setTickLength(0);
     y->setRangeReversed(true);
     y->setRange(-0.6, std::max(rows, 1) - 0.4);
 }
@@ -235,7 +237,7 @@ void QualityScores::fitRanges() {
         plot()->setTickText(axis, [share](double value, double step) {
             return share ? plainTick(100 * value, 100 * step) : plainTick(value, step);
         });
-        plot()->setLogSwitch(axis, metric().logarithmic && least > 0);
+        plot()->setLogSwitch(axis, !share && least > 0);
         plot()->setLog(axis, log);
     }
     plot()->setHome(along, bars_->shown(log, 0.3));
@@ -286,7 +288,9 @@ void QualityScores::fillTable() {
                 const double value = metric.value(result->scores);
                 const double error = metric.error ? metric.error(result->scores) : qQNaN();
                 const bool share = metric.id == "top1_agreement";
-                texts += share ? inPercent(value) : metric.error ? withError(value, error) : significant(value, digits);
+                texts += share                       ? inPercent(value)
+                         : metric.id == "perplexity" ? withError(value, error)
+                                                     : significant(value, digits);
                 tips += metric.error ? full(value) + QStringLiteral(" ± ") + full(error) : full(value);
             }
         }
@@ -297,10 +301,20 @@ void QualityScores::fillTable() {
         setRow(row, {nameOf(variant) + ' ' + reason}, {}, false);
         table_->setSpan(row++, 0, 1, table_->columnCount());
     }
-    // As high as its rows, and at most two fifths of the page; the plot has the rest.
+    fitTable();
+}
+
+/// As high as its rows, as far as the plot leaves room; then it scrolls.
+void QualityScores::fitTable() {
     const int wanted = table_->horizontalHeader()->sizeHint().height() +
                        table_->rowCount() * table_->verticalHeader()->defaultSectionSize() + 18;
-    table_->setFixedHeight(std::min(wanted, std::max(110, 2 * height() / 5)));
+    const int others = metric_->height() + 12 + plot()->plotLayout()->minimumOuterSizeHint().height();
+    table_->setFixedHeight(std::min(wanted, std::max(least_table_height, height() - others)));
+}
+
+void QualityScores::resizeEvent(QResizeEvent* event) {
+    QualityPage::resizeEvent(event);
+    fitTable();
 }
 
 // --- reading off

@@ -25,6 +25,9 @@ public:
     const LabelledPoints* points() const { return points_; }
     const ScoreMetric& metric() const;
 
+protected:
+    void resizeEvent(QResizeEvent* event) override;
+
 private:
     void buildPlot();
     void buildTable();
@@ -32,6 +35,7 @@ private:
     void fillPoints();
     void fillTable();
     void fitRanges();
+    void fitTable();
     void setRow(int row, const QStringList& texts, const QStringList& tips, bool selected);
     std::optional<ReadoutText> readoutAt(QCPAxisRect* pane, QPointF position) const;
     ReadoutText readoutOf(const Variant& variant) const;

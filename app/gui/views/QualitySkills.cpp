@@ -67,11 +67,11 @@ void QualitySkills::layOut() {
         plot()->setMostTicks(x, 5);
         plot()->setHome(x, QCPRange(0, 1 + label_room));
         y->grid()->setVisible(false);
-        y->setTickLength(0);
         y->setTickLabels(column == 0);
         bars_.push_back(new DeviationBars(x, y));
         panes_.push_back(pane);
     }
+    grid->setColumnStretchFactor(0, 1.35); // it has the names too
 }
 
 void QualitySkills::fill() {
@@ -103,7 +103,7 @@ void QualitySkills::fillSkill(std::size_t skill) {
         if (const SkillScore* found = score(variant, skill)) {
             bar.value = found->share();
             bar.error = found->share_stderr();
-            bar.label = outOf(*found);
+            bar.label = QStringLiteral("%1/%2").arg(found->right).arg(found->asked);
         }
         bars.push_back(std::move(bar));
     }
@@ -123,6 +123,7 @@ void QualitySkills::fillSkill(std::size_t skill) {
                                                                             : QString();
                                   },
                                   64)));
+    y->setTickLength(0);
     y->setRangeReversed(true);
     y->setRange(-0.6, std::max(rows, 1) - 0.4);
 }

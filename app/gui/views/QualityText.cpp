@@ -1,7 +1,7 @@
 #include "app/gui/views/QualityText.h"
 
 #include <QDoubleSpinBox>
-#include <QGridLayout>
+#include <QHBoxLayout>
 #include <QLabel>
 #include <QLineEdit>
 #include <QSpinBox>
@@ -9,6 +9,7 @@
 #include <QVBoxLayout>
 
 #include <algorithm>
+#include <array>
 
 #include "app/gui/Icons.h"
 #include "app/gui/Numbers.h"
@@ -31,9 +32,7 @@ QualityText::QualityText(Session* session, const QualityData& data, QWidget* par
     auto* column = new QVBoxLayout(this);
     column->setContentsMargins(0, 0, 0, 0);
     column->setSpacing(0);
-    auto* controls = new QGridLayout;
-    buildControls(controls);
-    column->addLayout(controls);
+    buildControls(column);
     plot()->setObjectName("qualityText");
     column->addWidget(new PlotScroll(plot()), 1);
     plot()->setReadout([this](QCPAxisRect* pane, QPointF position) { return readoutAt(pane, position); });
@@ -50,16 +49,12 @@ QualityText::QualityText(Session* session, const QualityData& data, QWidget* par
     });
 }
 
-void QualityText::buildControls(QLayout* layout) {
-    auto* grid = static_cast<QGridLayout*>(layout);
-    grid->setContentsMargins(8, 4, 8, 2);
-    grid->setHorizontalSpacing(6);
-    grid->setVerticalSpacing(4);
+void QualityText::buildControls(QBoxLayout* column) {
     prompt_->setObjectName("prompt");
     prompt_->setText(usual_prompt);
     prompt_->setToolTip(tr("Each model goes on from here"));
     tokens_->setObjectName("continuationTokens");
-    tokens_->setRange(1, 2000);
+    tokens_->setRange(1, 999);
     tokens_->setValue(48);
     tokens_->setToolTip(tr("At most so many tokens"));
     temperature_->setObjectName("temperature");
@@ -74,33 +69,40 @@ void QualityText::buildControls(QLayout* layout) {
     topP_->setValue(1);
     topP_->setToolTip(tr("Draws only from the most probable tokens that together have this probability"));
     seed_->setObjectName("seed");
-    seed_->setRange(0, 1 << 30);
+    seed_->setRange(0, 9999);
     seed_->setToolTip(tr("Of the numbers that tokens are drawn with, the same for all models"));
     run_->setObjectName("continue");
     run_->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
-    const auto label = [](const QString& text, QWidget* buddy) {
-        auto* made = new QLabel(text);
-        made->setBuddy(buddy);
+    const auto row = [column] {
+        auto* made = new QHBoxLayout;
+        made->setContentsMargins(8, 4, 8, 0);
+        made->setSpacing(6);
+        column->addLayout(made);
         return made;
     };
-    grid->addWidget(label(tr("Prom&pt"), prompt_), 0, 0);
-    grid->addWidget(prompt_, 0, 1, 1, 8);
-    grid->addWidget(run_, 0, 9);
-    grid->addWidget(label(tr("To&kens"), tokens_), 1, 0);
-    grid->addWidget(tokens_, 1, 1);
-    grid->addWidget(label(tr("Temperat&ure"), temperature_), 1, 2);
-    grid->addWidget(temperature_, 1, 3);
-    grid->addWidget(label(tr("Top-&p"), topP_), 1, 4);
-    grid->addWidget(topP_, 1, 5);
-    grid->addWidget(label(tr("See&d"), seed_), 1, 6);
-    grid->addWidget(seed_, 1, 7);
-    grid->setColumnStretch(8, 1);
-    const auto drawn = [this] {
-        topP_->setEnabled(temperature_->value() > 0);
-        seed_->setEnabled(temperature_->value() > 0);
+    const auto add = [](QBoxLayout* row, const QString& text, QWidget* widget) {
+        auto* label = new QLabel(text);
+        label->setBuddy(widget);
+        row->addWidget(label);
+        row->addWidget(widget);
+        return label;
     };
-    drawn();
-    connect(temperature_, &QDoubleSpinBox::valueChanged, this, drawn);
+    QHBoxLayout* first = row();
+    add(first, tr("Prom&pt"), prompt_);
+    first->addWidget(run_);
+    QHBoxLayout* second = row();
+    add(second, tr("To&kens"), tokens_);
+    add(second, tr("Temperat&ure"), temperature_);
+    const std::array<QWidget*, 4> of_drawing{add(second, tr("Top-&p"), topP_), topP_, add(second, tr("See&d"), seed_),
+                                             seed_};
+    second->addStretch();
+    // The most probable token is not drawn.
+    const auto offer = [this, of_drawing] {
+        for (QWidget* widget : of_drawing)
+            widget->setVisible(temperature_->value() > 0);
+    };
+    offer();
+    connect(temperature_, &QDoubleSpinBox::valueChanged, this, offer);
     connect(prompt_, &QLineEdit::returnPressed, this, &QualityText::start);
     connect(run_, &QToolButton::clicked, this, [this] { busy() ? stop() : start(); });
     showButtons();
@@ -191,7 +193,9 @@ QString QualityText::verdict(std::size_t model) const {
     if (model == 0)
         return tr("deeper tint: more probable");
     const auto differs = first_difference(texts_[model], texts_.front());
-    return differs ? tr("differs from token %1 on").arg(*differs + 1) : tr("the same so far");
+    return differs  ? tr("differs from token %1 on").arg(*differs + 1)
+           : busy() ? tr("the same so far")
+                    : tr("the same text");
 }
 
 void QualityText::layOut() {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <QElapsedTimer>
 #include <QTimer>
 
 #include "app/gui/Background.h"
@@ -9,6 +8,7 @@
 #include "app/gui/views/QualityPage.h"
 #include "core/model/continuations.h"
 
+class QBoxLayout;
 class QDoubleSpinBox;
 class QLineEdit;
 class QSpinBox;
@@ -43,7 +43,7 @@ protected:
     void resizeEvent(QResizeEvent* event) override;
 
 private:
-    void buildControls(QLayout* layout);
+    void buildControls(QBoxLayout* column);
     void collect();
     void ended();
     void layOut();

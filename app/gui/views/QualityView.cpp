@@ -256,8 +256,7 @@ void QualityView::fillTexts() {
     const QString chosen = texts_->currentData().toString();
     texts_->clear();
     if (data_.model && data_.model->material)
-        texts_->addItem(tr("the model's own held-out text"),
-                        QString::fromStdString(data_.model->material->text.string()));
+        texts_->addItem(tr("held-out text"), QString::fromStdString(data_.model->material->text.string()));
     for (const QString& path : chosenTexts_)
         texts_->addItem(QFileInfo(path).fileName(), path);
     texts_->addItem(tr("Choose a text…"), choose_text);
