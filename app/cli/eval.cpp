@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <optional>
 
 #include "app/cli/command.h"
@@ -10,8 +11,7 @@
 #include "core/base/mapped_file.h"
 #include "core/checkpoint/text.h"
 #include "core/model/evaluation.h"
-#include "core/model/tokenizer.h"
-#include "core/model/windows.h"
+#include "core/model/text_windows.h"
 
 namespace qs::cli {
 
@@ -36,23 +36,12 @@ struct Run {
     double seconds = 0;
 };
 
-/// Windows of this many tokens where the text is one, as in llama.cpp; documents get all that the model takes.
-constexpr Index usual_context = 512;
-
 std::string read_file(const std::string& path) {
     return std::string(as_text(MappedFile::open(path)->bytes()));
 }
 
 Index context_of(const Options& options, const DecoderConfig& config, bool documents) {
-    const Index most = config.max_context > 0 ? config.max_context : usual_context;
-    if (options.context > 0)
-        return options.context;
-    return documents ? most : std::min(most, usual_context);
-}
-
-void add_windows(std::vector<std::vector<int>>& windows, std::span<const int> ids, std::span<const int> front,
-                 Index context) {
-    std::ranges::move(cut_windows(ids, front, context), std::back_inserter(windows));
+    return options.context > 0 ? options.context : usual_context(config, documents);
 }
 
 /// Token ids are run as they are: whoever wrote them put the BOS token where it belongs.
@@ -61,7 +50,8 @@ std::vector<std::vector<int>> windows_of_ids(const Options& options, const Decod
     context = context_of(options, config, documents.size() > 1);
     std::vector<std::vector<int>> windows;
     for (const auto& document : documents)
-        add_windows(windows, document, {}, context);
+        std::ranges::move(cut_windows(document, {}, context), std::back_inserter(windows));
+    keep_tokens(windows, static_cast<std::size_t>(options.tokens));
     return windows;
 }
 
@@ -69,36 +59,16 @@ std::unique_ptr<Tokenizer> tokenizer_of(const Options& options, const Checkpoint
     return options.tokenizer.empty() ? open_tokenizer(checkpoint) : open_tokenizer(fs::path(options.tokenizer));
 }
 
-/// What spells a special token in the text is text like any other, as in llama.cpp's perplexity tool.
 std::vector<std::vector<int>> windows_of_text(const Options& options, const Decoder& decoder, Index& context) {
     const auto tokenizer = tokenizer_of(options, decoder.weights().checkpoint());
-    const std::string text = read_file(options.text);
-    const std::vector<int> front = tokenizer->encode("", {.bos = true, .special = false});
-    const auto documents =
-        options.split.empty() ? std::vector<std::string_view>{text} : split_documents(text, options.split);
     context = context_of(options, decoder.config(), !options.split.empty());
-    std::vector<std::vector<int>> windows;
-    for (const std::string_view document : documents)
-        add_windows(windows, tokenizer->encode(document, {.special = false}), front, context);
-    return windows;
+    return text_windows(*tokenizer, decoder.config(), read_file(options.text),
+                        {options.split, context, static_cast<std::size_t>(options.tokens)});
 }
 
 std::vector<std::vector<int>> windows_of(const Options& options, const Decoder& decoder, Index& context) {
     return options.ids.empty() ? windows_of_text(options, decoder, context)
                                : windows_of_ids(options, decoder.config(), context);
-}
-
-/// The first windows, and of the last of them as many tokens as are still to be scored.
-void keep_tokens(std::vector<std::vector<int>>& windows, std::size_t most) {
-    for (std::size_t i = 0; i < windows.size() && most > 0; ++i) {
-        const std::size_t scored = windows[i].size() - 1;
-        if (scored >= most) {
-            windows[i].resize(most + 1);
-            windows.resize(i + 1);
-            return;
-        }
-        most -= scored;
-    }
 }
 
 std::string progress_text(const JobControl& job) {
@@ -123,7 +93,6 @@ Run run(const Options& options) {
     if (!options.imatrix.empty())
         request.imatrix = &imatrix.emplace(open_imatrix(options.imatrix));
     request.windows = windows_of(options, decoder, run.context);
-    keep_tokens(request.windows, static_cast<std::size_t>(options.tokens));
     run.windows = request.windows.size();
 
     const JobControl* watched = nullptr;

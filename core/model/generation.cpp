@@ -23,7 +23,7 @@ std::size_t bytes_of_layers(const WeightReader& reader) {
 
 Session::Session(const Decoder& decoder, Index capacity, WeightHook hook, std::size_t resident_bytes)
     : decoder_(decoder), capacity_(capacity), hook_(std::move(hook)), rope_(decoder.config(), capacity),
-      head_(decoder.load_head()) {
+      head_(std::make_shared<const Head>(decoder.load_head())) {
     const DecoderConfig& config = decoder.config();
     if (config.learned_positions && config.max_context > 0 && capacity > config.max_context)
         throw Error(decoder.weights().checkpoint().path.string(),
@@ -31,9 +31,11 @@ Session::Session(const Decoder& decoder, Index capacity, WeightHook hook, std::s
     const Index width = Index{config.kv_heads} * config.head_dim;
     for (int layer = 0; layer < config.layers; ++layer)
         past_.push_back({Matrix(capacity, width), Matrix(capacity, width), 0});
+    std::vector<LayerWeights> layers;
     if (bytes_of_layers(decoder.weights()) <= resident_bytes)
         for (int layer = 0; layer < config.layers; ++layer)
-            layers_.push_back(decoder.weights().layer(layer, hook_));
+            layers.push_back(decoder.weights().layer(layer, hook_));
+    layers_ = std::make_shared<const std::vector<LayerWeights>>(std::move(layers));
 }
 
 RowVector Session::feed(std::span<const int> tokens, JobControl& job) {
@@ -52,11 +54,11 @@ RowVector Session::feed(std::span<const int> tokens, JobControl& job) {
             forward_layer(decoder_.config(), weights, rope_.of(decoder_.config(), layer), std::span(&whole, 1), &past,
                           hidden, activations_);
         };
-        layers_.empty() ? advance(decoder_.weights().layer(layer, hook_)) : advance(layers_[place]);
+        layers_->empty() ? advance(decoder_.weights().layer(layer, hook_)) : advance((*layers_)[place]);
     }
     length_ += count;
     Matrix logits;
-    decoder_.logits(head_, hidden.bottomRows(1), logits);
+    decoder_.logits(*head_, hidden.bottomRows(1), logits);
     return logits.row(0);
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <random>
 #include <span>
 #include <vector>
@@ -10,7 +12,8 @@
 namespace qs {
 
 /// A text that grows token by token through one model: keys and values of its past are kept, so a token costs one row.
-/// Several sessions, each with a hook that quantizes, can be fed the same or each other's tokens side by side.
+/// Several sessions, each with a hook that quantizes, can be fed the same or each other's tokens side by side. A copy
+/// shares the weights and goes on with a text of its own.
 class Session {
 public:
     /// Weights stay in memory as float32 if those of the layers take at most `resident_bytes`; else every feed() reads
@@ -22,6 +25,9 @@ public:
     /// Adds tokens to the text; returns the logits of the one after them. Throws Error beyond the capacity, Cancelled.
     RowVector feed(std::span<const int> tokens, JobControl& job);
 
+    /// Forgets all tokens but the first `length`.
+    void rewind(Index length) { length_ = std::min(length, length_); }
+
     Index length() const { return length_; }
     Index capacity() const { return capacity_; }
 
@@ -30,8 +36,8 @@ private:
     Index capacity_;
     WeightHook hook_;
     RopeTables rope_;
-    std::vector<LayerWeights> layers_; ///< empty where they do not fit
-    Head head_;
+    std::shared_ptr<const std::vector<LayerWeights>> layers_; ///< empty where they do not fit
+    std::shared_ptr<const Head> head_;
     std::vector<KeyValues> past_; ///< of each layer
     Index length_ = 0;
     LayerActivations activations_;

@@ -4,6 +4,7 @@ target_link_libraries(quantoscope_core PUBLIC Eigen3::Eigen)
 target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/backward.cpp
   ${CMAKE_CURRENT_LIST_DIR}/config.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/continuations.cpp
   ${CMAKE_CURRENT_LIST_DIR}/decoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/evaluation.cpp
   ${CMAKE_CURRENT_LIST_DIR}/evaluation_state.cpp
@@ -13,5 +14,8 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/quantized_weights.cpp
   ${CMAKE_CURRENT_LIST_DIR}/rope.cpp
   ${CMAKE_CURRENT_LIST_DIR}/scores.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/skills.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/text_windows.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/variants.cpp
   ${CMAKE_CURRENT_LIST_DIR}/weights.cpp
   ${CMAKE_CURRENT_LIST_DIR}/windows.cpp)

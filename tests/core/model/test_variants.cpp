@@ -1,0 +1,164 @@
+#include <QTest>
+
+#include <cmath>
+
+#include "core/base/error.h"
+#include "core/base/mapped_file.h"
+#include "core/checkpoint/text.h"
+#include "core/formats/registry.h"
+#include "core/model/continuations.h"
+#include "core/model/skills.h"
+#include "core/model/text_windows.h"
+#include "core/model/variants.h"
+#include "tests/core/model/models.h"
+
+using namespace qs;
+using namespace qs::test;
+
+namespace {
+
+const QString demo = QStringLiteral(QUANTOSCOPE_RESOURCES_DIR "/demo");
+
+/// The demo model with what belongs to it.
+struct Demo {
+    std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(demo.toStdString());
+    Decoder decoder{checkpoint};
+    std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(*checkpoint);
+    ModelMaterial material = material_of(*checkpoint).value();
+    std::unique_ptr<Device> device = make_cpu_device();
+    JobControl job;
+
+    std::vector<Variant> variants(const char* formats) const {
+        return combine(parse_specs(formats), runnable_methods());
+    }
+    std::string text() const { return std::string(as_text(MappedFile::open(material.text)->bytes())); }
+};
+
+} // namespace
+
+/// What the Quality view asks of a model: results of variants, skills, texts side by side.
+class Variants : public QObject {
+    Q_OBJECT
+
+private slots:
+    void initTestCase() {
+        if (!QFile::exists(demo + "/model.safetensors"))
+            QSKIP("resources/demo holds no model");
+    }
+
+    void variants_are_formats_by_methods() {
+        const auto methods = parse_methods("rtn,hqq");
+        const auto variants = combine(parse_specs("nf4,int4"), methods);
+        QCOMPARE(variants.size(), std::size_t{3}); // HQQ is not defined for NF4
+        QCOMPARE(variants[0].text(), std::string("nf4"));
+        QCOMPARE(variants[2].text(), std::string("int4 · hqq"));
+        QVERIFY(why_not(variants[0]).empty());
+        QVERIFY(!why_not(variants[2]).empty());
+        QVERIFY(!why_not({parse_spec("iq2_xxs"), methods[0]}).empty());
+    }
+
+    /// The figures of resources/demo/CARD.md, which PyTorch has computed.
+    void card() {
+        Demo model;
+        const auto windows =
+            text_windows(*model.tokenizer, model.decoder.config(), model.text(), {usual_separator(model.text()), 0, 0});
+        std::size_t calls = 0;
+        const auto results = evaluate_variants(model.decoder, model.variants("int3:group=128,int2:group=32"), windows,
+                                               *model.device, model.job, [&](const VariantResults& part) {
+                                                   ++calls;
+                                                   QCOMPARE(part.variants.size(), std::size_t{2});
+                                               });
+        QVERIFY(calls > 3);
+        QCOMPARE(results.reference.tokens, scored_tokens(windows));
+        QVERIFY(std::abs(results.reference.perplexity - 2.3732) < 2e-4);
+        QVERIFY(std::abs(results.variants[0].scores.perplexity - 2.4104) < 2e-3);
+        QVERIFY(std::abs(results.variants[1].scores.perplexity - 2.7416) < 2e-3);
+        QVERIFY(results.variants[1].scores.kld_mean > results.variants[0].scores.kld_mean);
+    }
+
+    void skills() {
+        Demo model;
+        const auto skills = read_skills(model.material.skills);
+        QCOMPARE(skills.size(), std::size_t{3});
+        QCOMPARE(skills[0].name, std::string("sums"));
+        for (const SkillScore& score : score_skills(model.decoder, *model.tokenizer, skills, {}, model.job)) {
+            QCOMPARE(score.asked, std::size_t{60});
+            QCOMPARE(score.right, score.asked);
+            QCOMPARE(score.share_stderr(), 0.0);
+        }
+        const VariantWeights weights(model.decoder, model.variants("int2:group=32"), *model.device, model.job);
+        const auto coarse = score_skills(model.decoder, *model.tokenizer, skills, weights.hook(0), model.job);
+        const double expected[] = {0.633, 0.917, 0.567};
+        for (std::size_t i = 0; i < 3; ++i)
+            QVERIFY2(std::abs(coarse[i].share() - expected[i]) < 0.05, qPrintable(QString::number(coarse[i].share())));
+    }
+
+    void text_is_cut_as_asked() {
+        const Demo model;
+        const auto all = text_windows(*model.tokenizer, model.decoder.config(), model.text(), {});
+        QCOMPARE(all.front().size(), std::size_t{256}); // of the model's positions
+        const auto some = text_windows(*model.tokenizer, model.decoder.config(), model.text(), {{}, 100, 250});
+        QCOMPARE(some.size(), std::size_t{3});
+        QCOMPARE(some.front().size(), std::size_t{100});
+        QCOMPARE(scored_tokens(some), std::size_t{250});
+    }
+
+    /// Each text, and all that is said of it, is what the model gives that runs over it alone.
+    void side_by_side() {
+        Demo model;
+        const auto variants = model.variants("int8,int2");
+        const VariantWeights weights(model.decoder, variants, *model.device, model.job);
+        const std::vector<WeightHook> hooks{{}, weights.hook(0), weights.hook(1)};
+        ContinuationRequest request;
+        request.prompt = model.tokenizer->encode("Bram lives in", model.tokenizer->defaults());
+        request.tokens = 24;
+        std::size_t calls = 0;
+        const auto texts =
+            continue_side_by_side(model.decoder, hooks, request, model.job, [&](const std::vector<Continuation>& part) {
+                ++calls;
+                QCOMPARE(part[0].tokens.size(), calls);
+            });
+        QCOMPARE(calls, request.tokens);
+        QVERIFY(!first_difference(texts[0], texts[0]));
+        const auto differs = first_difference(texts[2], texts[0]);
+        QVERIFY(differs.has_value());
+        QVERIFY(texts[2].tokens[*differs].token != texts[0].tokens[*differs].token);
+        for (const Continuation& text : texts) {
+            std::vector<int> ids = request.prompt;
+            for (const ContinuedToken& token : text.tokens)
+                ids.push_back(token.token);
+            for (std::size_t asked = 0; asked < hooks.size(); ++asked) {
+                const Matrix logits = model.decoder.run(ids, hooks[asked]);
+                for (std::size_t i = 0; i < text.tokens.size(); ++i) {
+                    const auto row = static_cast<Index>(request.prompt.size() - 1 + i);
+                    const auto expected =
+                        probabilities(logits.row(row))[static_cast<std::size_t>(text.tokens[i].token)];
+                    QVERIFY(std::abs(text.tokens[i].probabilities[asked] - expected) < 1e-4);
+                }
+            }
+        }
+    }
+
+    /// The same numbers are drawn for every model; an empty prompt and a cancelled job are told.
+    void sampling_and_end() {
+        Demo model;
+        ContinuationRequest request;
+        request.prompt = model.tokenizer->encode("sort: moon cup ->", model.tokenizer->defaults());
+        request.sampling = {1.0, 0.9};
+        request.seed = 7;
+        request.tokens = 40;
+        request.end = model.tokenizer->encode(".", {}).front();
+        const auto texts = continue_side_by_side(model.decoder, {{}, {}}, request, model.job, {});
+        QVERIFY(!first_difference(texts[0], texts[1]));
+        QVERIFY(texts[0].ended);
+        QCOMPARE(texts[0].tokens.back().token, *request.end);
+        request.prompt.clear();
+        QVERIFY_EXCEPTION_THROWN(continue_side_by_side(model.decoder, {{}}, request, model.job, {}), Error);
+        request.prompt = {1};
+        model.job.cancel();
+        QVERIFY_EXCEPTION_THROWN(continue_side_by_side(model.decoder, {{}}, request, model.job, {}), Cancelled);
+    }
+};
+
+QTEST_GUILESS_MAIN(Variants)
+#include "test_variants.moc"
