@@ -366,54 +366,90 @@ std::vector<int> targets_of(const Batch& batch) {
     return targets;
 }
 
-/// Σ −ln p of the targets; the logits are replaced by the gradient of `scale` times it.
-double cross_entropy(double scale, std::span<const int> targets, Matrix& logits) {
+/// ln p of a row of logits.
+template <class Row>
+Eigen::Array<double, 1, Eigen::Dynamic> log_probabilities(const Row& logits) {
+    const auto x = logits.template cast<double>().array();
+    const double largest = x.maxCoeff();
+    return x - (largest + std::log((x - largest).exp().sum()));
+}
+
+/// The loss of a row of logits, which are replaced by the gradient of `scale` times it.
+template <class Row>
+double cross_entropy(double scale, int target, Row&& logits) {
+    const Eigen::Array<double, 1, Eigen::Dynamic> log_p = log_probabilities(logits);
+    logits = (log_p.exp() * scale).matrix().template cast<float>();
+    logits[target] -= static_cast<float>(scale);
+    return -log_p[target];
+}
+
+/// The same of the divergence of a teacher's distribution.
+template <class TeacherRow, class Row>
+double divergence(double scale, const TeacherRow& teacher, Row&& logits) {
+    const Eigen::Array<double, 1, Eigen::Dynamic> log_p = log_probabilities(teacher), log_q = log_probabilities(logits);
+    const Eigen::Array<double, 1, Eigen::Dynamic> p = log_p.exp();
+    logits = ((log_q.exp() - p) * scale).matrix().template cast<float>();
+    return (p * (log_p - log_q)).sum();
+}
+
+/// The sum over the rows that predict something; their logits are replaced by its gradient.
+double losses_of_rows(double scale, std::span<const int> targets, const Matrix* teacher, Matrix& logits) {
     std::vector<double> losses(targets.size());
     tbb::parallel_for(Index{0}, logits.rows(), [&](Index i) {
-        auto row = logits.row(i);
         const int target = targets[static_cast<std::size_t>(i)];
-        if (target < 0) {
-            row.setZero();
-            return;
-        }
-        const float largest = row.maxCoeff(), logit = row[target];
-        row.array() = (row.array() - largest).exp();
-        const double sum = row.cast<double>().sum();
-        losses[static_cast<std::size_t>(i)] = std::log(sum) + static_cast<double>(largest - logit);
-        row *= static_cast<float>(scale / sum);
-        row[target] -= static_cast<float>(scale);
+        double& loss = losses[static_cast<std::size_t>(i)];
+        if (target < 0)
+            logits.row(i).setZero();
+        else if (teacher != nullptr)
+            loss = divergence(scale, teacher->row(i), logits.row(i));
+        else
+            loss = cross_entropy(scale, target, logits.row(i));
     });
     return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
-/// The head's part, for a few rows at a time; `d_hidden` is null where only the loss is asked for.
-double head_loss(const DecoderConfig& config, const Head& head, const Batch& batch, const Matrix& hidden, double scale,
-                 DecoderGradients* gradients, Matrix* d_hidden) {
+void head_logits(const DecoderConfig& config, const Head& head, const Matrix& hidden, Matrix& normed, Matrix& logits) {
+    normalise(config, head.norm, hidden, normed);
+    multiply(normed, head.weight, logits);
+    soft_cap(config.logit_softcap, logits);
+}
+
+/// From the gradient of the logits, before which they were capped, back to the hidden states.
+void backward_head(const DecoderConfig& config, const Head& head, const Matrix& hidden, const Matrix& normed,
+                   const Matrix& d_logits, DecoderGradients& gradients, Matrix& d_hidden) {
+    if (Matrix& d_weight = config.tied_head ? gradients.embedding : gradients.head.weight; d_weight.size() > 0)
+        add_weight_gradient(normed, d_logits, d_weight);
+    Matrix d_normed;
+    backward_inputs(d_logits, head.weight, d_normed);
+    Norm unwanted{RowVector::Zero(head.norm.weight.size()), RowVector::Zero(head.norm.bias.size())};
+    Norm& d_norm = gradients.head.norm.weight.size() > 0 ? gradients.head.norm : unwanted;
+    d_hidden.setZero(hidden.rows(), hidden.cols());
+    backward_norm(config, head.norm, hidden, d_normed, d_norm, d_hidden);
+}
+
+/// The loss, and where gradients are asked for also those of what is behind the last layer; a few rows at a time.
+double head_loss(const DecoderConfig& config, const Head& head, const Batch& batch, const Matrix& hidden,
+                 const Matrix* teacher, double scale, DecoderGradients* gradients, Matrix* d_hidden) {
     const std::vector<int> targets = targets_of(batch);
     const Index chunk = std::max<Index>(1, most_logits / head.weight.rows());
     double loss = 0;
-    Matrix normed, logits, capped, d_normed;
+    Matrix normed, logits, teacher_logits, capped, d_part;
     for (Index first = 0; first < hidden.rows(); first += chunk) {
         const Index rows = std::min(chunk, hidden.rows() - first);
+        if (teacher != nullptr)
+            head_logits(config, head, teacher->middleRows(first, rows), normed, teacher_logits);
         const Matrix part = hidden.middleRows(first, rows);
-        normalise(config, head.norm, part, normed);
-        multiply(normed, head.weight, logits);
-        soft_cap(config.logit_softcap, logits);
-        if (d_hidden != nullptr && config.logit_softcap != 0)
+        head_logits(config, head, part, normed, logits);
+        if (config.logit_softcap != 0)
             capped = logits;
-        loss += cross_entropy(
-            scale, std::span(targets).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)), logits);
-        if (d_hidden == nullptr)
+        loss += losses_of_rows(
+            scale, std::span(targets).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)),
+            teacher != nullptr ? &teacher_logits : nullptr, logits);
+        if (gradients == nullptr)
             continue;
         if (config.logit_softcap != 0)
             logits.array() *= 1 - (capped.array() / static_cast<float>(config.logit_softcap)).square();
-        if (Matrix& d_weight = config.tied_head ? gradients->embedding : gradients->head.weight; d_weight.size() > 0)
-            add_weight_gradient(normed, logits, d_weight);
-        backward_inputs(logits, head.weight, d_normed);
-        Norm unwanted{RowVector::Zero(head.norm.weight.size()), RowVector::Zero(head.norm.bias.size())};
-        Norm& d_norm = gradients->head.norm.weight.size() > 0 ? gradients->head.norm : unwanted;
-        Matrix d_part = Matrix::Zero(rows, hidden.cols());
-        backward_norm(config, head.norm, part, d_normed, d_norm, d_part);
+        backward_head(config, head, part, normed, logits, *gradients, d_part);
         d_hidden->middleRows(first, rows) = d_part;
     }
     return loss;
@@ -434,7 +470,8 @@ void backward_embedding(const DecoderConfig& config, const Batch& batch, const M
 } // namespace
 
 double add_gradients(const DecoderConfig& config, std::span<const LayerWeights> layers, const Head& head,
-                     const Batch& batch, double scale, DecoderGradients& gradients, const JobControl& job) {
+                     const Batch& batch, double scale, DecoderGradients& gradients, const JobControl& job,
+                     const Matrix* teacher) {
     const auto rope = [&](const LayerWeights& layer) -> const RopeTable& {
         return batch.rope->of(config, layer.layer);
     };
@@ -449,7 +486,7 @@ double add_gradients(const DecoderConfig& config, std::span<const LayerWeights> 
     }
 
     Matrix d_hidden(batch.hidden.rows(), batch.hidden.cols());
-    const double loss = head_loss(config, head, batch, inputs.back(), scale, &gradients, &d_hidden);
+    const double loss = head_loss(config, head, batch, inputs.back(), teacher, scale, &gradients, &d_hidden);
     for (std::size_t i = layers.size(); i-- > 0;) {
         job.check();
         if (i + 1 < layers.size()) { // the last layer's are still there
@@ -463,8 +500,8 @@ double add_gradients(const DecoderConfig& config, std::span<const LayerWeights> 
     return loss;
 }
 
-double loss_of(const DecoderConfig& config, std::span<const LayerWeights> layers, const Head& head, const Batch& batch,
-               const JobControl& job) {
+Matrix run_layers(const DecoderConfig& config, std::span<const LayerWeights> layers, const Batch& batch,
+                  const JobControl& job) {
     LayerActivations activations;
     Matrix hidden = batch.hidden;
     for (const LayerWeights& layer : layers) {
@@ -472,7 +509,12 @@ double loss_of(const DecoderConfig& config, std::span<const LayerWeights> layers
         forward_layer(config, layer, batch.rope->of(config, layer.layer), batch.sequences, nullptr, hidden,
                       activations);
     }
-    return head_loss(config, head, batch, hidden, 1, nullptr, nullptr);
+    return hidden;
+}
+
+double loss_of(const DecoderConfig& config, const Head& head, const Batch& batch, const Matrix& hidden,
+               const Matrix* teacher) {
+    return head_loss(config, head, batch, hidden, teacher, 1, nullptr, nullptr);
 }
 
 std::size_t scored_tokens(const Batch& batch) {

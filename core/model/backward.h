@@ -27,14 +27,19 @@ DecoderGradients zero_gradients(const DecoderConfig& config, std::span<const Lay
                                 Index positions);
 
 /// Σ −ln p over all tokens but the first of each sequence; the gradient of `scale` times it is added to `gradients`.
-/// The batch is as Decoder::start() made it. Of the activations only every layer's input is kept: a layer is run again
-/// on the way back. Runs on all threads of the calling TBB arena; the result does not depend on their number. Throws
-/// Cancelled.
+/// The batch is as Decoder::start() made it. With `teacher`, the hidden states behind the last layer of a model with
+/// the same head, it is the sum of Kullback-Leibler divergences of what that model predicts of the same tokens from
+/// what this one does. Of the activations only every layer's input is kept: a layer is run again on the way back. Runs
+/// on all threads of the calling TBB arena; the result does not depend on their number. Throws Cancelled.
 double add_gradients(const DecoderConfig& config, std::span<const LayerWeights> layers, const Head& head,
-                     const Batch& batch, double scale, DecoderGradients& gradients, const JobControl& job);
-/// The same sum without gradients.
-double loss_of(const DecoderConfig& config, std::span<const LayerWeights> layers, const Head& head, const Batch& batch,
-               const JobControl& job);
+                     const Batch& batch, double scale, DecoderGradients& gradients, const JobControl& job,
+                     const Matrix* teacher = nullptr);
+/// The hidden states behind the last layer.
+Matrix run_layers(const DecoderConfig& config, std::span<const LayerWeights> layers, const Batch& batch,
+                  const JobControl& job);
+/// The same sum without gradients, of hidden states behind the last layer.
+double loss_of(const DecoderConfig& config, const Head& head, const Batch& batch, const Matrix& hidden,
+               const Matrix* teacher = nullptr);
 /// Tokens that the losses above are sums over.
 std::size_t scored_tokens(const Batch& batch);
 

@@ -36,6 +36,20 @@ public:
 
     /// Σ −ln p of all tokens but the first.
     double loss(const std::vector<int>& tokens) const {
+        const Eigen::MatrixXd log_p = log_probabilities(tokens);
+        double sum = 0;
+        for (Index i = 0; i + 1 < log_p.rows(); ++i)
+            sum -= log_p(i, tokens[i + 1]);
+        return sum;
+    }
+
+    /// Σ p ln(p / q) of another model's predictions p of the same tokens.
+    double divergence(const DoubleDecoder& other, const std::vector<int>& tokens) const {
+        const Eigen::MatrixXd log_q = log_probabilities(tokens), log_p = other.log_probabilities(tokens);
+        return (log_p.array().exp() * (log_p - log_q).array()).topRows(log_p.rows() - 1).sum();
+    }
+
+    Eigen::MatrixXd log_probabilities(const std::vector<int>& tokens) const {
         const RopeTables tables(c_, static_cast<Index>(tokens.size()));
         MatrixXd x(tokens.size(), c_.hidden);
         for (Index i = 0; i < x.rows(); ++i) {
@@ -46,13 +60,12 @@ public:
         for (const LayerWeights& layer : p_.layers)
             x = run(layer, tables.of(c_, layer.layer), x);
         const Matrix& head = c_.tied_head ? p_.embedding : p_.head.weight;
-        const MatrixXd logits = capped(c_.logit_softcap, norm(p_.head.norm, x) * head.cast<double>().transpose());
-        double sum = 0;
-        for (Index i = 0; i + 1 < logits.rows(); ++i) {
+        MatrixXd logits = capped(c_.logit_softcap, norm(p_.head.norm, x) * head.cast<double>().transpose());
+        for (Index i = 0; i < logits.rows(); ++i) {
             const double top = logits.row(i).maxCoeff();
-            sum += top + std::log((logits.row(i).array() - top).exp().sum()) - logits(i, tokens[i + 1]);
+            logits.row(i).array() -= top + std::log((logits.row(i).array() - top).exp().sum());
         }
-        return sum;
+        return logits;
     }
 
 private:

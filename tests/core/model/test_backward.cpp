@@ -198,6 +198,34 @@ private slots:
         }
     }
 
+    /// Σ p ln(p / q) and its gradient by differences; none beside itself.
+    void divergence_from_a_teacher() {
+        const Decoder decoder = open_decoder(tiny_models + "gemma2");
+        const DecoderConfig& config = decoder.config();
+        const std::vector<int> text = tiny_ids("gemma2");
+        const Parameters teacher = load_parameters(decoder, 0);
+        Parameters p = teacher;
+        for (LayerWeights& layer : p.layers)
+            layer[Slot::down]->weight.array() += 0.1F;
+        const std::vector<Batch> batches = decoder.start(std::span(&text, 1));
+        const Matrix hidden = run_layers(config, teacher.layers, batches[0], job_);
+        const DoubleDecoder exact_teacher(config, teacher), exact(config, p);
+        const auto loss = [&] { return exact.divergence(exact_teacher, text); };
+
+        DecoderGradients found = zero_gradients(config, p.layers, p.head, 0);
+        const double divergence = add_gradients(config, p.layers, p.head, batches[0], 1, found, job_, &hidden);
+        QVERIFY(divergence > 0.01);
+        QVERIFY(std::abs(divergence / loss() - 1) < 1e-4);
+        for (const Checked& tensor : tensors_of(config, p, found)) {
+            if (!tensor.name.starts_with("model.layers"))
+                continue;
+            const auto [expected, got] = change(tensor, step_along(tensor, norm_of(tensor.gradient)), loss);
+            QVERIFY2(std::abs(got / expected - 1) < 1e-4, tensor.name.c_str());
+        }
+        const Matrix own = run_layers(config, p.layers, batches[0], job_);
+        QVERIFY(std::abs(loss_of(config, p.head, batches[0], own, &own)) < 1e-9);
+    }
+
     void does_not_depend_on_threads() {
         const tbb::global_control allowed(tbb::global_control::max_allowed_parallelism, 4);
         const Decoder decoder = open_decoder(tiny_models + "gemma2");
@@ -224,7 +252,8 @@ private slots:
         const std::vector<Batch> batches = decoder.start(texts);
         double loss = 0;
         gradients(decoder, p, batches, &loss);
-        QCOMPARE(loss_of(decoder.config(), p.layers, p.head, batches[0], job_), loss);
+        const Matrix hidden = run_layers(decoder.config(), p.layers, batches[0], job_);
+        QCOMPARE(loss_of(decoder.config(), p.head, batches[0], hidden), loss);
         QCOMPARE(scored_tokens(batches[0]), texts[0].size() - 1);
     }
 
