@@ -5,9 +5,6 @@
 
 namespace qs {
 
-namespace {
-
-/// Where a tensor may be divided into parts of about this many weights.
 std::vector<std::uint64_t> cuts_of(const TensorCodec& codec, std::uint64_t count) {
     constexpr std::uint64_t part = std::uint64_t{1} << 16;
     std::vector<std::uint64_t> cuts{0};
@@ -15,19 +12,6 @@ std::vector<std::uint64_t> cuts_of(const TensorCodec& codec, std::uint64_t count
         cuts.push_back(codec.next_cut(std::min(cuts.back() + part, count)));
     return cuts;
 }
-
-/// Calls body(weights, first, count) for the parts, in parallel.
-template <class Body>
-void for_each_part(const TensorCodec& codec, const float* weights, std::uint64_t count, const JobControl& job,
-                   const Body& body) {
-    const std::vector<std::uint64_t> cuts = cuts_of(codec, count);
-    tbb::parallel_for(std::size_t{1}, cuts.size(), [&](std::size_t i) {
-        job.check();
-        body(weights + cuts[i - 1], cuts[i - 1], static_cast<std::size_t>(cuts[i] - cuts[i - 1]));
-    });
-}
-
-} // namespace
 
 std::unique_ptr<TensorCodec> scanned_codec(const FormatSpec& format, const float* weights, const TensorShape& shape,
                                            const float* importance, const JobControl& job) {

@@ -1,12 +1,29 @@
 #pragma once
 
+#include <tbb/parallel_for.h>
+
 #include <memory>
+#include <vector>
 
 #include "core/methods/apply.h"
 
 // Inside core/methods: the methods of the table.
 
 namespace qs {
+
+/// Where a tensor is divided into parts that are worked on at a time: the first and past the last of each.
+std::vector<std::uint64_t> cuts_of(const TensorCodec& codec, std::uint64_t count);
+
+/// Calls body(weights, first, count) for the parts, in parallel.
+template <class Body>
+void for_each_part(const TensorCodec& codec, const float* weights, std::uint64_t count, const JobControl& job,
+                   const Body& body) {
+    const std::vector<std::uint64_t> cuts = cuts_of(codec, count);
+    tbb::parallel_for(std::size_t{1}, cuts.size(), [&](std::size_t i) {
+        job.check();
+        body(weights + cuts[i - 1], cuts[i - 1], static_cast<std::size_t>(cuts[i] - cuts[i - 1]));
+    });
+}
 
 /// The format bound to a matrix, after the scan if it needs one.
 std::unique_ptr<TensorCodec> scanned_codec(const FormatSpec& format, const float* weights, const TensorShape& shape,

@@ -81,7 +81,7 @@ namespace {
 template <class Scores>
 void mask_and_softmax(Index position, Index first_key, int window, Scores&& scores) {
     const Index past_last = std::min(position + 1 - first_key, scores.size());
-    const Index begin = window > 0 ? std::max<Index>(0, position + 1 - window - first_key) : 0;
+    const Index begin = std::max<Index>(0, first_key_of(window, position) - first_key);
     auto seen = scores.segment(begin, past_last - begin);
     seen.array() = (seen.array() - seen.maxCoeff()).exp();
     seen /= seen.sum();
@@ -91,27 +91,38 @@ void mask_and_softmax(Index position, Index first_key, int window, Scores&& scor
 
 } // namespace
 
+Index first_key_of(int window, Index position) {
+    return window > 0 ? std::max<Index>(0, position + 1 - window) : 0;
+}
+
+void attention_weights(const DecoderConfig& config, int window, Eigen::Ref<const Matrix> q, Index first,
+                       Eigen::Ref<const Matrix> keys, Index first_key, Matrix& weights, Matrix* scores) {
+    weights.resize(q.rows(), keys.rows());
+    product(as_is(q), transposed(keys), weights);
+    weights *= static_cast<float>(config.attention_scale);
+    soft_cap(config.attention_softcap, weights);
+    if (scores != nullptr)
+        *scores = weights;
+    for (Index i = 0; i < q.rows(); ++i)
+        mask_and_softmax(first + i, first_key, window, weights.row(i));
+}
+
 void attend(const DecoderConfig& config, int window, Eigen::Ref<const Matrix> q, Index first,
             Eigen::Ref<const Matrix> keys, Eigen::Ref<const Matrix> values, Eigen::Ref<Matrix> out) {
-    constexpr Index block = 64; // queries at a time
     const Index size = config.head_dim, shared_by = config.heads / config.kv_heads;
-    const Index blocks = (q.rows() + block - 1) / block;
+    const Index blocks = (q.rows() + attention_rows - 1) / attention_rows;
     tbb::parallel_for(Index{0}, blocks * config.heads, [&](Index task) {
-        const Index head = task % config.heads, row = task / config.heads * block;
-        const Index count = std::min(block, q.rows() - row);
+        const Index head = task % config.heads, row = task / config.heads * attention_rows;
+        const Index count = std::min(attention_rows, q.rows() - row);
         const Index last_key = first + row + count; // past the last that any of them sees
-        const Index first_key = window > 0 ? std::max<Index>(0, first + row + 1 - window) : 0;
+        const Index first_key = first_key_of(window, first + row);
         const Index column = head * size, kv_column = head / shared_by * size;
         const auto k = keys.block(first_key, kv_column, last_key - first_key, size);
         const auto v = values.block(first_key, kv_column, last_key - first_key, size);
 
-        Matrix scores(count, k.rows());
-        product(as_is(q.block(row, column, count, size)), transposed(k), scores);
-        scores *= static_cast<float>(config.attention_scale);
-        soft_cap(config.attention_softcap, scores);
-        for (Index i = 0; i < count; ++i)
-            mask_and_softmax(first + row + i, first_key, window, scores.row(i));
-        product(as_is(scores), as_is(v), out.block(row, column, count, size));
+        Matrix weights;
+        attention_weights(config, window, q.block(row, column, count, size), first + row, k, first_key, weights);
+        product(as_is(weights), as_is(v), out.block(row, column, count, size));
     });
 }
 
@@ -187,8 +198,10 @@ float gelu(float x) {
     return 0.5f * x * (1 + std::erf(x / std::numbers::sqrt2_v<float>));
 }
 
-template <class Values>
-void apply_activation(Activation activation, Values&& x) {
+} // namespace
+
+void apply_activation(Activation activation, Eigen::Ref<Matrix> values) {
+    auto x = values.array();
     constexpr float root = 0.7978845608f; // √(2 / π)
     switch (activation) {
     case Activation::silu:
@@ -205,6 +218,8 @@ void apply_activation(Activation activation, Values&& x) {
         break;
     }
 }
+
+namespace {
 
 void mlp(const DecoderConfig& config, const LayerWeights& weights, LayerActivations& a,
          const LinearObserver& observer) {
@@ -226,11 +241,11 @@ void mlp(const DecoderConfig& config, const LayerWeights& weights, LayerActivati
 void activate(const DecoderConfig& config, const Matrix& gate, const Matrix& up, Matrix& out) {
     out.resize(up.rows(), up.cols());
     for_row_blocks(up.rows(), [&](Index first, Index count) {
-        auto rows = out.middleRows(first, count).array();
-        rows = (config.gated ? gate : up).middleRows(first, count).array();
+        auto rows = out.middleRows(first, count);
+        rows = (config.gated ? gate : up).middleRows(first, count);
         apply_activation(config.activation, rows);
         if (config.gated)
-            rows *= up.middleRows(first, count).array();
+            rows.array() *= up.middleRows(first, count).array();
     });
 }
 

@@ -61,6 +61,18 @@ void apply_linear(const Linear& linear, const Matrix& in, Matrix& out, const Lin
 void attend(const DecoderConfig& config, int window, Eigen::Ref<const Matrix> q, Index first,
             Eigen::Ref<const Matrix> keys, Eigen::Ref<const Matrix> values, Eigen::Ref<Matrix> out);
 
+/// How much the queries of one head, the first of which stands at position `first`, look at keys from position
+/// `first_key` on: rows that sum to 1, with 0 for what a query must not see. `scores`, if not null, is given what they
+/// were made of, soft-capped.
+void attention_weights(const DecoderConfig& config, int window, Eigen::Ref<const Matrix> q, Index first,
+                       Eigen::Ref<const Matrix> keys, Index first_key, Matrix& weights, Matrix* scores = nullptr);
+/// The position of the first key that the query at `position` sees.
+Index first_key_of(int window, Index position);
+/// Queries of a head that are worked on together.
+inline constexpr Index attention_rows = 64;
+
+/// The activation of each value, in place.
+void apply_activation(Activation activation, Eigen::Ref<Matrix> values);
 /// activation(gate) · up; activation(up) where there is no gate.
 void activate(const DecoderConfig& config, const Matrix& gate, const Matrix& up, Matrix& out);
 

@@ -2,6 +2,7 @@
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 target_link_libraries(quantoscope_core PUBLIC Eigen3::Eigen)
 target_sources(quantoscope_core PRIVATE
+  ${CMAKE_CURRENT_LIST_DIR}/backward.cpp
   ${CMAKE_CURRENT_LIST_DIR}/config.cpp
   ${CMAKE_CURRENT_LIST_DIR}/continuations.cpp
   ${CMAKE_CURRENT_LIST_DIR}/decoder.cpp

@@ -5,3 +5,4 @@ quantoscope_test(test_gptq SOURCES core/methods/test_gptq.cpp LABELS unit LIBRAR
 quantoscope_test(test_searches SOURCES core/methods/test_searches.cpp LABELS unit)
 quantoscope_test(test_activations SOURCES core/methods/test_activations.cpp LABELS unit)
 quantoscope_test(test_imatrix_collector SOURCES core/methods/test_imatrix_collector.cpp LABELS unit)
+quantoscope_test(test_qat SOURCES core/methods/test_qat.cpp LABELS unit LIBRARIES TBB::tbb)
