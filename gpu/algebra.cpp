@@ -225,7 +225,7 @@ private:
 /// Brings the operands of one call to the place where it is done, and results back.
 class Guests {
 public:
-    /// `host` makes and `mover` copies: the algebra of the place, and one that reaches all operands.
+    /// `maker` makes and `mover` copies: the algebra of the place, and one that reaches all operands.
     Guests(Algebra& maker, Algebra& mover, int place) : maker_(maker), mover_(mover), place_(place) {}
 
     /// An operand that is only read.
