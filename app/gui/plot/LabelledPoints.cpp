@@ -26,8 +26,9 @@ bool LabelledPoints::belowAxis(double value) const {
 
 QPointF LabelledPoints::pixelOf(const Point& point) const {
     const QCPAxis* y = valueAxis();
+    const bool below = belowAxis(point.value);
     return {keyAxis()->coordToPixel(point.key),
-            y->coordToPixel(belowAxis(point.value) ? y->range().lower : point.value)};
+            below ? y->coordToPixel(y->range().lower) - point_size / 2 : y->coordToPixel(point.value)};
 }
 
 std::optional<std::size_t> LabelledPoints::pointAt(QPointF pixel) const {

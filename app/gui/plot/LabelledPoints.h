@@ -18,7 +18,7 @@ public:
         double error = 0;
         QString name;
         QColor colour;
-        QCPScatterStyle::ScatterShape shape = QCPScatterStyle::ssDisc;
+        QCPScatterStyle::ScatterShape shape = QCPScatterStyle::ssCircle;
         bool strong = false;
     };
     void setPoints(std::vector<Point> points) { points_ = std::move(points); }

@@ -22,17 +22,18 @@ namespace {
 
 constexpr int row_height = 17;
 constexpr int least_table_height = 110;
-constexpr int digits = 5; ///< in the table: formats often differ in the fourth
+constexpr int digits = 4;
+constexpr int perplexity_digits = 5; ///< formats often differ in the fourth
 
 QString withError(double value, double error) {
-    return significant(value, digits) + QStringLiteral(" ± ") + significant(error, 2);
+    return significant(value, perplexity_digits) + QStringLiteral(" ± ") + significant(error, 2);
 }
 QString inPercent(double value) {
     return significant(100 * value, 4);
 }
 
 QCPScatterStyle::ScatterShape shapeOf(const MethodSpec& method) {
-    constexpr std::array shapes = {QCPScatterStyle::ssDisc, QCPScatterStyle::ssTriangle, QCPScatterStyle::ssSquare,
+    constexpr std::array shapes = {QCPScatterStyle::ssCircle, QCPScatterStyle::ssTriangle, QCPScatterStyle::ssSquare,
                                    QCPScatterStyle::ssDiamond, QCPScatterStyle::ssTriangleInverted};
     const auto all = methods();
     const auto place = std::ranges::find(all, method.id, &Method::id) - all.begin();
@@ -112,7 +113,7 @@ void QualityScores::buildTable() {
     QStringList names{tr("Format"), tr("Bits/weight")},
         tips{tr("Formats chosen above"), tr("True bits per weight of the quantized matrices")};
     for (const ScoreMetric& metric : scoreMetrics()) {
-        names += metric.id == "top1_agreement" ? tr("Same top (%)") : metric.name;
+        names += metric.id == "top1_agreement" ? tr("Top-1 (%)") : metric.name;
         tips += metric.help;
     }
     table_->setColumnCount(static_cast<int>(names.size()));
@@ -142,7 +143,9 @@ void QualityScores::buildTable() {
 // --- drawing
 
 QString QualityScores::text(double value) const {
-    return metric().id == "top1_agreement" ? inPercent(value) + thin_space + '%' : significant(value, digits);
+    if (metric().id == "top1_agreement")
+        return inPercent(value) + thin_space + '%';
+    return significant(value, metric().id == "perplexity" ? perplexity_digits : digits);
 }
 
 void QualityScores::fill() {
