@@ -32,6 +32,7 @@ void add_codec(CLI::App& app, Action& action);
 void add_memory(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
+void add_imatrix(CLI::App& app, Action& action);
 void add_devices(CLI::App& app, Action& action);
 
 /// Runs `find`, turning an Error about the value of `option` into a UsageError that names it.

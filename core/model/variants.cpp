@@ -30,20 +30,7 @@ std::size_t group_tokens(const std::vector<std::vector<int>>& windows, std::size
     return std::clamp(tokens / parts, least_group_tokens, most);
 }
 
-VariantResults by_variant(const std::vector<Variant>& variants, const Evaluation& evaluation) {
-    VariantResults results{evaluation.reference, {}};
-    for (std::size_t i = 0; i < variants.size(); ++i) {
-        const FormatEvaluation& format = evaluation.formats[i];
-        results.variants.push_back({variants[i], format.scores, format.bits_per_weight, format.linears});
-    }
-    return results;
-}
-
 } // namespace
-
-std::string Variant::text() const {
-    return method.id == "rtn" ? format.text() : format.text() + " · " + method.text();
-}
 
 std::vector<MethodSpec> runnable_methods() {
     return {parse_method("rtn")};
@@ -53,8 +40,8 @@ std::vector<Variant> combine(const std::vector<FormatSpec>& formats, const std::
     std::vector<Variant> variants;
     for (const FormatSpec& format : formats)
         for (const MethodSpec& chosen : methods)
-            if (method(chosen.id).takes(format))
-                variants.push_back({format, chosen});
+            if (Variant variant{format, chosen}; is_defined(variant))
+                variants.push_back(std::move(variant));
     return variants;
 }
 
@@ -72,13 +59,9 @@ VariantResults evaluate_variants(const Decoder& decoder, const std::vector<Varia
                                  const std::function<void(const VariantResults&)>& on_progress) {
     EvaluationRequest request;
     request.windows = windows;
-    request.specs = formats_of(variants);
+    request.variants = variants;
     request.group_tokens = group_tokens(windows, request.group_tokens);
-    const auto progress = [&](const Evaluation& evaluation) {
-        if (on_progress)
-            on_progress(by_variant(variants, evaluation));
-    };
-    return by_variant(variants, evaluate(decoder, request, device, job, progress));
+    return evaluate(decoder, request, device, job, on_progress);
 }
 
 VariantWeights::VariantWeights(const Decoder& decoder, const std::vector<Variant>& variants, Device& device,

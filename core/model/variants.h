@@ -1,9 +1,6 @@
 #pragma once
 
-#include <compare>
 #include <functional>
-#include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,16 +9,6 @@
 #include "core/model/quantized_weights.h"
 
 namespace qs {
-
-/// What a quantized model is made with: a format, and the method that chooses its codes.
-struct Variant {
-    FormatSpec format;
-    MethodSpec method;
-
-    /// "nf4", "int4 · gptq": rounding to nearest goes without saying.
-    std::string text() const;
-    auto operator<=>(const Variant&) const = default;
-};
 
 /// The methods that make_variants() and evaluate_variants() apply to the layers of a decoder.
 std::vector<MethodSpec> runnable_methods();
@@ -32,17 +19,7 @@ std::vector<Variant> combine(const std::vector<FormatSpec>& formats, const std::
 /// Why a variant cannot be made of a checkpoint, as the end of a sentence about it; empty where it can.
 std::string why_not(const Variant& variant);
 
-/// What a variant did to a model over a text, as far as it has come.
-struct VariantResult {
-    Variant variant;
-    ScoreSummary scores;
-    double bits_per_weight = 0;
-    std::map<std::string, LinearResult> linears; ///< by the tensor's name
-};
-struct VariantResults {
-    ScoreSummary reference; ///< the unquantized model
-    std::vector<VariantResult> variants;
-};
+using VariantResults = Evaluation;
 
 /// evaluate() for variants; results come after about an eighth of the text each.
 VariantResults evaluate_variants(const Decoder& decoder, const std::vector<Variant>& variants,
