@@ -33,6 +33,7 @@ void add_memory(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_qat(CLI::App& app, Action& action);
+void add_imatrix(CLI::App& app, Action& action);
 void add_devices(CLI::App& app, Action& action);
 
 /// Runs `find`, turning an Error about the value of `option` into a UsageError that names it.

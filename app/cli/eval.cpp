@@ -2,14 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <iterator>
 #include <optional>
 
-#include "app/cli/command.h"
 #include "app/cli/running.h"
 #include "app/cli/table.h"
-#include "core/base/mapped_file.h"
-#include "core/checkpoint/text.h"
+#include "app/cli/text_options.h"
 #include "core/model/evaluation.h"
 #include "core/model/text_windows.h"
 
@@ -17,13 +14,20 @@ namespace qs::cli {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 struct Options {
-    std::string checkpoint, text, ids, tokenizer, formats, split, imatrix, state;
-    int context = 0, tokens = 0;
+    std::string checkpoint, formats, methods = "rtn", activations = "none", imatrix, state;
+    std::string calibration;
+    int tokens = 0, calibration_tokens = 8192;
+    TextOptions text;
     bool all_matrices = false, no_layer_errors = false, json = false;
     DeviceOptions device;
+};
+
+/// The text that methods are calibrated on.
+struct CalibrationText {
+    std::vector<std::vector<int>> windows;
+    std::string source;    ///< in words
+    bool overlaps = false; ///< with the text that is evaluated
 };
 
 /// What one run of the command has found.
@@ -32,55 +36,59 @@ struct Run {
     std::size_t windows = 0;
     Index context = 0;
     DeviceInfo device;
+    CalibrationText calibration; ///< empty where no method calibrates
+    std::vector<Variant> left_out;
     Evaluation evaluation;
     double seconds = 0;
 };
 
-std::string read_file(const std::string& path) {
-    return std::string(as_text(MappedFile::open(path)->bytes()));
+/// Fewer tokens are no text to calibrate on where there is another.
+constexpr std::size_t least_calibration_tokens = 2048;
+
+/// The text of --calibration; without it what follows the evaluated part, and if that is short the evaluated text.
+/// `all` are the windows of the whole text, of which the first `evaluated` are evaluated.
+CalibrationText calibration_text(const Options& options, const Decoder& decoder,
+                                 const std::vector<std::vector<int>>& all, std::size_t evaluated) {
+    const auto most = static_cast<std::size_t>(options.calibration_tokens);
+    CalibrationText text;
+    Index context = 0;
+    if (!options.calibration.empty()) {
+        std::error_code absent;
+        const bool same = std::filesystem::equivalent(options.calibration, options.text.file(), absent);
+        text = {options.text.windows(options.calibration, decoder, context), options.calibration, same};
+    } else {
+        text = {{all.begin() + static_cast<std::ptrdiff_t>(evaluated), all.end()}, "what follows the evaluated text"};
+        if (scored_tokens(text.windows) < std::min(most, least_calibration_tokens))
+            text = {all, "the evaluated text itself", true};
+    }
+    keep_tokens(text.windows, most);
+    return text;
 }
 
-Index context_of(const Options& options, const DecoderConfig& config, bool documents) {
-    return options.context > 0 ? options.context : usual_context(config, documents);
-}
-
-/// Token ids are run as they are: whoever wrote them put the BOS token where it belongs.
-std::vector<std::vector<int>> windows_of_ids(const Options& options, const DecoderConfig& config, Index& context) {
-    const auto documents = parse_ids(read_file(options.ids), options.ids);
-    context = context_of(options, config, documents.size() > 1);
-    std::vector<std::vector<int>> windows;
-    for (const auto& document : documents)
-        std::ranges::move(cut_windows(document, {}, context), std::back_inserter(windows));
-    keep_tokens(windows, static_cast<std::size_t>(options.tokens));
-    return windows;
-}
-
-std::unique_ptr<Tokenizer> tokenizer_of(const Options& options, const Checkpoint& checkpoint) {
-    return options.tokenizer.empty() ? open_tokenizer(checkpoint) : open_tokenizer(fs::path(options.tokenizer));
-}
-
-std::vector<std::vector<int>> windows_of_text(const Options& options, const Decoder& decoder, Index& context) {
-    const auto tokenizer = tokenizer_of(options, decoder.weights().checkpoint());
-    context = context_of(options, decoder.config(), !options.split.empty());
-    return text_windows(*tokenizer, decoder.config(), read_file(options.text),
-                        {options.split, context, static_cast<std::size_t>(options.tokens)});
-}
-
-std::vector<std::vector<int>> windows_of(const Options& options, const Decoder& decoder, Index& context) {
-    return options.ids.empty() ? windows_of_text(options, decoder, context)
-                               : windows_of_ids(options, decoder.config(), context);
-}
-
-std::string progress_text(const JobControl& job) {
-    const auto total = static_cast<double>(job.total()), done = static_cast<double>(job.done());
-    return total > 0 ? fmt::format("{:5.1f} %", 100 * done / total) : "reading …";
+/// Every format with every method that is defined for it; what is not goes to `left_out`.
+std::vector<Variant> variants_of(const Options& options, std::vector<Variant>& left_out) {
+    std::vector<FormatSpec> formats;
+    if (!options.formats.empty())
+        formats = parse_formats_or_recipes_option("--formats", options.formats);
+    const auto methods = of_option("--method", [&] { return parse_methods(options.methods); });
+    const auto activations = of_option("--activations", [&] { return parse_activations(options.activations); });
+    std::vector<Variant> variants;
+    for (const FormatSpec& format : formats)
+        for (const MethodSpec& method : methods) {
+            Variant variant{format, method, activations};
+            (is_defined(variant) ? variants : left_out).push_back(std::move(variant));
+        }
+    if (variants.empty() && !left_out.empty())
+        throw UsageError("--method: none is defined for a format of --formats; " + left_out.front().method.id +
+                         " takes " + method(left_out.front().method.id).formats);
+    return variants;
 }
 
 Run run(const Options& options) {
+    const std::string& file = options.text.file();
     Run run;
     EvaluationRequest request;
-    if (!options.formats.empty())
-        request.specs = parse_formats_or_recipes_option("--formats", options.formats);
+    request.variants = variants_of(options, run.left_out);
     request.all_matrices = options.all_matrices;
     request.layer_errors = !options.no_layer_errors;
     request.state = options.state;
@@ -92,8 +100,13 @@ Run run(const Options& options) {
     std::optional<ImportanceMatrix> imatrix;
     if (!options.imatrix.empty())
         request.imatrix = &imatrix.emplace(open_imatrix(options.imatrix));
-    request.windows = windows_of(options, decoder, run.context);
+    const auto windows = options.text.windows(file, decoder, run.context);
+    request.windows = windows;
+    keep_tokens(request.windows, static_cast<std::size_t>(options.tokens));
     run.windows = request.windows.size();
+    if (std::ranges::any_of(request.variants, [](const Variant& v) { return method(v.method.id).calibrates; }))
+        run.calibration = calibration_text(options, decoder, windows, run.windows);
+    request.calibration = run.calibration.windows;
 
     const JobControl* watched = nullptr;
     RunningJob running([&watched] { return watched != nullptr ? progress_text(*watched) : std::string(); });
@@ -107,9 +120,9 @@ Run run(const Options& options) {
 // --- output --------------------------------------------------------------------------------------------------------
 
 /// Matrices outside the layers have no output error.
-Json linears_json(const Checkpoint& checkpoint, const FormatEvaluation& format) {
+Json linears_json(const Checkpoint& checkpoint, const VariantResult& result) {
     Json linears = Json::array();
-    for (const auto& [name, linear] : format.linears) {
+    for (const auto& [name, linear] : result.linears) {
         const TensorInfo& tensor = checkpoint.tensors[*checkpoint.find(name)];
         linears.push_back({{"name", name},
                            {"role", to_string(tensor.role)},
@@ -120,11 +133,18 @@ Json linears_json(const Checkpoint& checkpoint, const FormatEvaluation& format) 
     return linears;
 }
 
-Json result_json(const Checkpoint& checkpoint, const FormatEvaluation& format) {
-    const ScoreSummary& scores = format.scores;
-    return {{"format", format.spec.text()},
-            {"method", "rtn"},
-            {"bits_per_weight", json_number(format.bits_per_weight)},
+/// What the method itself does to the inputs stands in its text.
+std::string activations_text(const Variant& variant) {
+    return to_string(variant.rounds_inputs() ? Activations::none : variant.activations);
+}
+
+Json result_json(const Checkpoint& checkpoint, const VariantResult& result) {
+    const ScoreSummary& scores = result.scores;
+    return {{"format", result.variant.format.text()},
+            {"method", result.variant.method.text()},
+            {"activations", activations_text(result.variant)},
+            {"seconds", json_number(result.seconds)},
+            {"bits_per_weight", json_number(result.bits_per_weight)},
             {"perplexity", json_number(scores.perplexity)},
             {"perplexity_stderr", json_number(scores.perplexity_stderr)},
             {"kld_mean", json_number(scores.kld_mean)},
@@ -133,7 +153,20 @@ Json result_json(const Checkpoint& checkpoint, const FormatEvaluation& format) {
             {"kld_stderr", json_number(scores.kld_stderr)},
             {"top1_agreement", json_number(scores.top1_agreement)},
             {"top1_stderr", json_number(scores.top1_stderr)},
-            {"layers", linears_json(checkpoint, format)}};
+            {"layers", linears_json(checkpoint, result)}};
+}
+
+Json calibration_json(const CalibrationText& text) {
+    if (text.windows.empty())
+        return nullptr;
+    return {{"source", text.source}, {"tokens", scored_tokens(text.windows)}, {"overlaps", text.overlaps}};
+}
+
+Json left_out_json(const std::vector<Variant>& left_out) {
+    Json pairs = Json::array();
+    for (const Variant& variant : left_out)
+        pairs.push_back({{"format", variant.format.text()}, {"method", variant.method.text()}});
+    return pairs;
 }
 
 Json document(const Run& run) {
@@ -145,12 +178,14 @@ Json document(const Run& run) {
                 {"device", run.device.id},
                 {"threads", run.device.threads},
                 {"seconds", json_number(run.seconds)},
+                {"calibration", calibration_json(run.calibration)},
+                {"left_out", left_out_json(run.left_out)},
                 {"reference",
                  {{"perplexity", json_number(reference.perplexity)},
                   {"perplexity_stderr", json_number(reference.perplexity_stderr)}}},
                 {"results", Json::array()}};
-    for (const FormatEvaluation& format : run.evaluation.formats)
-        result["results"].push_back(result_json(*run.checkpoint, format));
+    for (const VariantResult& variant : run.evaluation.variants)
+        result["results"].push_back(result_json(*run.checkpoint, variant));
     return result;
 }
 
@@ -167,23 +202,33 @@ std::string text(const Run& run) {
                  {"KLD median", true},
                  {"KLD 99 %", true},
                  {"same top token", true},
+                 {"seconds", true},
                  {"worst layer's output error"}});
-    table.add({"(unquantized)", "", with_error(reference.perplexity, reference.perplexity_stderr), "", "", "", "", ""});
-    for (const FormatEvaluation& format : run.evaluation.formats) {
-        const ScoreSummary& scores = format.scores;
+    table.add(
+        {"(unquantized)", "", with_error(reference.perplexity, reference.perplexity_stderr), "", "", "", "", "", ""});
+    for (const VariantResult& variant : run.evaluation.variants) {
+        const ScoreSummary& scores = variant.scores;
         const auto error = [](const auto& linear) { return linear.second.relative_error(); };
-        const auto worst = std::ranges::max_element(format.linears, {}, error);
-        table.add({format.spec.text(), fixed(format.bits_per_weight, 4),
-                   with_error(scores.perplexity, scores.perplexity_stderr),
-                   with_error(scores.kld_mean, scores.kld_stderr, 6), fixed(scores.kld_median, 6),
-                   fixed(scores.kld_p99, 6),
-                   with_error(100 * scores.top1_agreement, 100 * scores.top1_stderr, 2) + " %",
-                   worst == format.linears.end() || error(*worst) == 0
-                       ? ""
-                       : fmt::format("{} {}", number(error(*worst), 3), worst->first)});
+        const auto worst = std::ranges::max_element(variant.linears, {}, error);
+        table.add(
+            {variant.variant.text(), fixed(variant.bits_per_weight, 4),
+             with_error(scores.perplexity, scores.perplexity_stderr), with_error(scores.kld_mean, scores.kld_stderr, 6),
+             fixed(scores.kld_median, 6), fixed(scores.kld_p99, 6),
+             with_error(100 * scores.top1_agreement, 100 * scores.top1_stderr, 2) + " %", fixed(variant.seconds, 1),
+             worst == variant.linears.end() || error(*worst) == 0
+                 ? ""
+                 : fmt::format("{} {}", number(error(*worst), 3), worst->first)});
     }
-    return fmt::format("{}\n{} tokens in {} windows of at most {}, {:.1f} s on {}\n", table.text(), reference.tokens,
-                       run.windows, run.context, run.seconds, run.device.name);
+    std::string text = fmt::format("{}\n{} tokens in {} windows of at most {}, {:.1f} s on {}\n", table.text(),
+                                   reference.tokens, run.windows, run.context, run.seconds, run.device.name);
+    if (!run.calibration.windows.empty())
+        text += fmt::format("calibrated on {} tokens of {}{}\n", scored_tokens(run.calibration.windows),
+                            run.calibration.source,
+                            run.calibration.overlaps ? ": what is measured is what was calibrated on" : "");
+    for (const Variant& variant : run.left_out)
+        text += fmt::format("left out: {} in {}, which takes {}\n", variant.format.text(), variant.method.id,
+                            method(variant.method.id).formats);
+    return text;
 }
 
 } // namespace
@@ -191,12 +236,10 @@ std::string text(const Run& run) {
 void add_eval(CLI::App& app, Action& action) {
     const auto options = std::make_shared<Options>();
     CLI::App* command = app.add_subcommand(
-        "eval", "Measures what formats do to a model's predictions: perplexity, KL divergence, same top token");
+        "eval",
+        "Measures what formats and methods do to a model's predictions: perplexity, KL divergence, same top token");
     command->add_option("CHECKPOINT", options->checkpoint, "File or folder of the model")->required();
-    auto* text_option = command->add_option("--text", options->text, "Text to predict")->type_name("FILE");
-    command->add_option("--ids", options->ids, "Token ids to predict instead of a text: numbers, or JSON lists of them")
-        ->type_name("FILE")
-        ->excludes(text_option);
+    options->text.add(*command, "predict");
     command
         ->add_option("--formats", options->formats,
                      std::string(formats_or_recipes_help) +
@@ -204,27 +247,33 @@ void add_eval(CLI::App& app, Action& action) {
                          "as they are")
         ->type_name("LIST")
         ->required();
-    command->add_flag("--all-matrices", options->all_matrices,
-                      "Quantize the token embedding and the head too, as llama-quantize does; each format then keeps "
-                      "a head of its own in memory");
     command
-        ->add_option("--context", options->context,
-                     "Tokens of a window, BOS included (default: 512; with --split what the model takes)")
+        ->add_option("--method", options->methods,
+                     "How codes are chosen: rtn,gptq:act_order,awq,hqq,smoothquant,llm_int8,imatrix, each with every "
+                     "format that it is defined for")
+        ->type_name("LIST")
+        ->capture_default_str();
+    command
+        ->add_option("--activations", options->activations,
+                     "How the inputs of the quantized layers are rounded, where the method does not say: none, int8, "
+                     "fp8, mxfp8, int8_tensor")
+        ->type_name("NAME")
+        ->capture_default_str();
+    command
+        ->add_option("--calibration", options->calibration,
+                     "Text (with --ids token ids) that methods are calibrated on (default: what follows the evaluated "
+                     "part of the text, or else the evaluated text)")
+        ->type_name("FILE");
+    command->add_option("--calibration-tokens", options->calibration_tokens, "Calibrate on the first N tokens at most")
         ->type_name("N")
-        ->check(CLI::Range(2, 1 << 20));
-    command
-        ->add_option("--split", options->split,
-                     "Cut the text into documents at this string; each is stripped of white space and run on its own")
-        ->type_name("STRING")
-        ->needs(text_option);
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+    command->add_flag("--all-matrices", options->all_matrices,
+                      "Quantize the token embedding and the head too, as llama-quantize does, whatever the method to "
+                      "nearest; each variant then keeps a head of its own in memory");
     command->add_option("--tokens", options->tokens, "Score only the first N tokens (default: all)")
         ->type_name("N")
         ->check(CLI::PositiveNumber);
-    command
-        ->add_option("--tokenizer", options->tokenizer,
-                     "Folder or file of the tokenizer, where it is neither in the checkpoint nor beside it")
-        ->type_name("PATH")
-        ->needs(text_option);
     command->add_option("--imatrix", options->imatrix, imatrix_help)->type_name("FILE");
     command->add_option("--resume", options->state, "Keep results in this file, and go on from what is in it")
         ->type_name("FILE");
@@ -235,8 +284,6 @@ void add_eval(CLI::App& app, Action& action) {
     command->add_flag("--json", options->json, "Print one JSON document");
     command->callback([options, &action] {
         action = [options] {
-            if (options->text.empty() && options->ids.empty())
-                throw UsageError("--text or --ids is required");
             const Run result = run(*options);
             options->json ? print(document(result)) : print(text(result));
         };

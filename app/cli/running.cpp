@@ -100,6 +100,11 @@ void RunningJob::show_until_done() {
         std::fprintf(stderr, "%s", clear_line);
 }
 
+std::string progress_text(const JobControl& job) {
+    const auto total = static_cast<double>(job.total()), done = static_cast<double>(job.done());
+    return total > 0 ? fmt::format("{:5.1f} %", 100 * done / total) : "reading …";
+}
+
 int interrupting_signal() {
     return signal_received;
 }

@@ -35,6 +35,9 @@ private:
     std::thread watcher_;
 };
 
+/// How far a job is, in percent: what a RunningJob's line may show.
+std::string progress_text(const JobControl& job);
+
 /// The signal that cancelled a job, 0 if none did.
 int interrupting_signal();
 

@@ -140,9 +140,24 @@ void TensorImportance::give_to(TensorView& view) const {
     view.shape.matrices = matrices;
 }
 
+namespace {
+
+bool is_gguf(const Checkpoint& checkpoint) {
+    return checkpoint.container.starts_with("GGUF");
+}
+
+} // namespace
+
+std::string importance_name(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+    if (is_gguf(checkpoint))
+        return tensor.name;
+    const std::vector<std::string> names = converted_names(tensor);
+    return names.empty() ? std::string() : names.front();
+}
+
 TensorImportance importance_of(const ImportanceMatrix& imatrix, const Checkpoint& checkpoint,
                                const TensorInfo& tensor) {
-    const bool gguf = checkpoint.container.starts_with("GGUF");
+    const bool gguf = is_gguf(checkpoint);
     const std::vector<std::string> names = gguf ? std::vector{tensor.name} : converted_names(tensor);
     if (names.empty())
         return without("llama.cpp's name of the tensor, under which importances would stand, is not known");

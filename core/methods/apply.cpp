@@ -6,6 +6,7 @@
 #include "core/formats/registry.h"
 #include "core/methods/matrix.h"
 #include "core/methods/rounding.h"
+#include "core/model/product.h"
 
 #include <fmt/format.h>
 
@@ -62,7 +63,8 @@ void measure_outputs(const MethodInput& input, MethodResult& result) {
 
 void multiply(const float* weights, const TensorShape& shape, const float* inputs, std::size_t tokens, float* outputs) {
     const auto rows = static_cast<std::size_t>(shape.rows), columns = static_cast<std::size_t>(shape.columns);
-    view(outputs, tokens, rows).noalias() = view(inputs, tokens, columns) * view(weights, rows, columns).transpose();
+    parallel_product(as_is(view(inputs, tokens, columns)), transposed(view(weights, rows, columns)),
+                     view(outputs, tokens, rows));
 }
 
 /// With the inputs rounded, which tr(D·H·Dᵀ) says nothing of.
@@ -88,7 +90,7 @@ void measure_simulated(const MethodInput& input, MethodResult& result) {
 
 MethodResult apply_method(const MethodSpec& method, const FormatSpec& format, const float* weights,
                           const TensorShape& shape, const Calibration& calibration, const JobControl& job,
-                          std::span<const float> smoothing) {
+                          std::span<const float> smoothing, bool measure) {
     MethodResult result;
     result.method = method;
     result.format = effective_spec(format, shape);
@@ -99,7 +101,7 @@ MethodResult apply_method(const MethodSpec& method, const FormatSpec& format, co
     qs::method(method.id).apply(input, result);
     job.check();
     add_errors(weights, result.weight.data(), 0, result.weight.size(), result.weight_error);
-    if (calibration.tokens() > 0) {
+    if (measure && calibration.tokens() > 0) {
         measure_outputs(input, result);
         measure_simulated(input, result);
     }
@@ -124,9 +126,9 @@ std::vector<float> shared_smoothing(const MethodSpec& method, const FormatSpec& 
     return smoothquant_scales(method, finite, calibration);
 }
 
-void round_inputs(const MethodResult& result, std::size_t columns, float* inputs, std::size_t tokens) {
-    if (result.activations == Activations::none)
-        return;
+namespace {
+
+void round_rows(const MethodResult& result, std::size_t columns, float* inputs, std::size_t tokens) {
     const auto smoothing = std::span(result.smoothing);
     for (std::size_t i = 0; i < tokens * columns && !smoothing.empty(); ++i)
         inputs[i] /= smoothing[i % columns];
@@ -135,15 +137,32 @@ void round_inputs(const MethodResult& result, std::size_t columns, float* inputs
         inputs[i] *= smoothing[i % columns];
 }
 
+} // namespace
+
+void round_inputs(const MethodResult& result, std::size_t columns, float* inputs, std::size_t tokens) {
+    if (result.activations == Activations::none)
+        return;
+    if (result.activations == Activations::int8_tensor)
+        return round_rows(result, columns, inputs, tokens);
+    for_row_chunks(tokens, JobControl(), [&](std::size_t first, std::size_t count) {
+        round_rows(result, columns, inputs + first * columns, count);
+    });
+}
+
 void layer_outputs(const MethodResult& result, const TensorShape& shape, const float* inputs, std::size_t tokens,
                    float* outputs) {
+    layer_outputs(result, result.weight.data(), shape, inputs, tokens, outputs);
+}
+
+void layer_outputs(const MethodResult& result, const float* weight, const TensorShape& shape, const float* inputs,
+                   std::size_t tokens, float* outputs) {
     if (result.outlier_threshold > 0) {
-        llm_int8_outputs(result, shape, inputs, tokens, outputs);
+        llm_int8_outputs(result, weight, shape, inputs, tokens, outputs);
         return;
     }
     std::vector<float> rounded(inputs, inputs + tokens * shape.columns);
     round_inputs(result, static_cast<std::size_t>(shape.columns), rounded.data(), tokens);
-    multiply(result.weight.data(), shape, rounded.data(), tokens, outputs);
+    multiply(weight, shape, rounded.data(), tokens, outputs);
 }
 
 } // namespace qs

@@ -67,11 +67,12 @@ struct MethodInput {
 
 /// Applies a method to a layer. Weights that are not finite count as 0. `smoothing` is that of layers which share their
 /// inputs (shared_smoothing()); where it is empty AWQ and SmoothQuant choose that of this layer alone. The result does
-/// not depend on the number of threads. Throws Error where the method is not defined for the format, or not without
+/// not depend on the number of threads. Errors of outputs cost time, and are measured where `measure` asks for them.
+/// Throws Error where the method is not defined for the format, or not without
 /// calibration; Cancelled.
 MethodResult apply_method(const MethodSpec& method, const FormatSpec& format, const float* weights,
                           const TensorShape& shape, const Calibration& calibration, const JobControl& job,
-                          std::span<const float> smoothing = {});
+                          std::span<const float> smoothing = {}, bool measure = true);
 
 /// The smoothing for layers with the same inputs (q, k and v; gate and up), so that it can be folded into what comes
 /// before them; empty for methods without.
@@ -82,6 +83,9 @@ std::vector<float> shared_smoothing(const MethodSpec& method, const FormatSpec& 
 /// The outputs that the layer computes for tokens: with inputs rounded and outliers apart, where the method does so.
 void layer_outputs(const MethodResult& result, const TensorShape& shape, const float* inputs, std::size_t tokens,
                    float* outputs);
+/// The same with the weight kept apart from the result.
+void layer_outputs(const MethodResult& result, const float* weight, const TensorShape& shape, const float* inputs,
+                   std::size_t tokens, float* outputs);
 
 /// Rounds inputs in place as the layer does, so that `weight` times them are its outputs; where outliers are multiplied
 /// apart only layer_outputs() gives those.

@@ -6,6 +6,7 @@
 #include "core/base/error.h"
 #include "core/base/half.h"
 #include "core/methods/matrix.h"
+#include "core/model/product.h"
 
 namespace qs {
 
@@ -46,11 +47,11 @@ void add_gram(const float* inputs, std::size_t tokens, std::size_t columns, doub
         const std::size_t height = std::min(tile, columns - row), width = std::min(tile, columns - column);
         const auto at = [](std::size_t i) { return static_cast<Eigen::Index>(i); };
         auto block = view(gram, columns, columns).block(at(row), at(column), at(height), at(width));
-        RowMatrix<float> product;
+        RowMatrix<float> product(at(height), at(width));
         for (std::size_t token = 0; token < tokens; token += tokens_at_once) {
             const std::size_t count = std::min(tokens_at_once, tokens - token);
-            product.noalias() = x.block(at(token), at(row), at(count), at(height)).transpose() *
-                                x.block(at(token), at(column), at(count), at(width));
+            qs::product(transposed(x.block(at(token), at(row), at(count), at(height))),
+                        as_is(x.block(at(token), at(column), at(count), at(width))), product);
             block += product.cast<double>();
         }
     });

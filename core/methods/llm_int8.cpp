@@ -4,6 +4,7 @@
 #include "core/formats/scoped_codec.h"
 #include "core/methods/matrix.h"
 #include "core/methods/rounding.h"
+#include "core/model/product.h"
 
 // LLM.int8(): Dettmers et al. (2022). Columns in which any token of a batch has an outlier are multiplied in float16,
 // as the paper has it; bitsandbytes at inference has only the 8-bit weights left and multiplies with those.
@@ -59,17 +60,22 @@ void apply_llm_int8(const MethodInput& input, MethodResult& result) {
     result.stored.push_back(stored_array("outliers.f16", kept));
 }
 
-void llm_int8_outputs(const MethodResult& result, const TensorShape& shape, const float* inputs, std::size_t tokens,
-                      float* outputs) {
+void llm_int8_outputs(const MethodResult& result, const float* weight, const TensorShape& shape, const float* inputs,
+                      std::size_t tokens, float* outputs) {
     const auto rows = static_cast<std::size_t>(shape.rows), columns = static_cast<std::size_t>(shape.columns);
     const std::vector<bool> outlier = outlier_columns(inputs, tokens, columns, result.outlier_threshold);
     std::vector<float> regular = columns_where(inputs, tokens * columns, outlier, false);
     round_activations(Activations::int8, regular.data(), tokens, columns);
+    auto y = view(outputs, tokens, rows);
+    parallel_product(as_is(view(regular.data(), tokens, columns)), transposed(view(weight, rows, columns)), y);
+    if (std::ranges::find(outlier, true) == outlier.end())
+        return;
     std::vector<float> apart = columns_where(inputs, tokens * columns, outlier, true);
     std::ranges::transform(apart, apart.begin(), half);
-    auto y = view(outputs, tokens, rows);
-    y.noalias() = view(regular.data(), tokens, columns) * view(result.weight.data(), rows, columns).transpose();
-    y.noalias() += view(apart.data(), tokens, columns) * view(result.half_weight.data(), rows, columns).transpose();
+    RowMatrix<float> in_half(y.rows(), y.cols());
+    parallel_product(as_is(view(apart.data(), tokens, columns)),
+                     transposed(view(result.half_weight.data(), rows, columns)), in_half);
+    y += in_half;
 }
 
 } // namespace qs

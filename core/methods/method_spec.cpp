@@ -70,11 +70,11 @@ std::vector<Parameter> gptq_parameters() {
         integer("columns", "128", 1, 65536, "Columns after which the rest of the matrix is brought up to date."),
         {"fit",
          Kind::choice,
-         "format",
-         {"format", "gptq"},
+         "gptq",
+         {"gptq", "format"},
          0,
          0,
-         "Whose symmetric integer scale: the format's, absmax / (2ⁿ⁻¹ − 1), or the reference's, 2·absmax / (2ⁿ − 1)."}};
+         "Whose symmetric integer scale: the reference's, 2·absmax / (2ⁿ − 1), or the format's, absmax / (2ⁿ⁻¹ − 1)."}};
 }
 
 std::vector<Parameter> awq_parameters() {

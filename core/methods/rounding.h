@@ -64,7 +64,7 @@ std::vector<float> smoothquant_scales(const MethodSpec& method, std::span<const 
                                       const Calibration& calibration);
 
 /// The outputs of LLM.int8().
-void llm_int8_outputs(const MethodResult& result, const TensorShape& shape, const float* inputs, std::size_t tokens,
-                      float* outputs);
+void llm_int8_outputs(const MethodResult& result, const float* weight, const TensorShape& shape, const float* inputs,
+                      std::size_t tokens, float* outputs);
 
 } // namespace qs

@@ -4,10 +4,16 @@
 #include <tbb/task_arena.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <limits>
+#include <map>
 #include <numeric>
+#include <optional>
+#include <set>
 
 #include "core/base/error.h"
+#include "core/model/calibrated_layers.h"
 #include "core/model/evaluation_state.h"
 #include "core/model/product.h"
 #include "core/model/quantized_weights.h"
@@ -18,8 +24,18 @@ namespace {
 
 /// Bytes of hidden states, of all models together, that a group of windows may take.
 constexpr std::size_t most_hidden_bytes = std::size_t{512} << 20;
+/// Bytes of layers made by methods that are kept for later groups.
+constexpr std::size_t most_kept_bytes = std::size_t{2} << 30;
 /// Rows of logits that are compared at a time.
 constexpr Index logit_rows = 128;
+
+class Stopwatch {
+public:
+    double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+private:
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
 
 double sum_of_squares(const Matrix& values) {
     std::vector<double> rows(static_cast<std::size_t>(values.rows()));
@@ -29,48 +45,58 @@ double sum_of_squares(const Matrix& values) {
     return std::accumulate(rows.begin(), rows.end(), 0.0);
 }
 
-/// One format on its way through the layers.
-struct Variant {
-    std::size_t spec; ///< index into the request's
+/// One variant on its way through the layers.
+struct Runner {
+    std::size_t variant; ///< index into the request's
     ModelState* state = nullptr;
     std::vector<Batch> batches;
-    LayerWeights weights;
+    LayerWeights made;                   ///< the layer, unless it is kept
+    const LayerWeights* layer = nullptr; ///< the layer that is at work
     Head head;
 };
 
-/// Everything of a layer but the matrices, whose memory is kept for new ones.
-void copy_vectors(const LayerWeights& from, LayerWeights& to) {
-    to.layer = from.layer;
-    for (std::size_t slot = 0; slot < slot_count; ++slot) {
-        if (!from.linears[slot])
-            continue;
-        if (!to.linears[slot])
-            to.linears[slot].emplace();
-        to.linears[slot]->tensor = from.linears[slot]->tensor;
-        to.linears[slot]->bias = from.linears[slot]->bias;
-    }
-    for (const auto norm :
-         {&LayerWeights::attention_norm, &LayerWeights::attention_output_norm, &LayerWeights::mlp_norm,
-          &LayerWeights::mlp_output_norm, &LayerWeights::q_norm, &LayerWeights::k_norm})
-        to.*norm = from.*norm;
-}
+/// The layers that methods made for an earlier group, by variant.
+using KeptLayers = std::map<std::size_t, std::vector<LayerWeights>>;
 
-/// Windows that go through the layers together, and the formats that have no results of them.
+/// Windows that go through the layers together, and the variants that have no results of them.
 struct GroupPlan {
     std::vector<std::size_t> windows;
-    std::vector<std::size_t> specs;
+    std::vector<std::size_t> variants;
     std::size_t tokens = 0;
+};
+
+/// What all groups of an evaluation work with.
+struct Work {
+    const Decoder& decoder;
+    const EvaluationRequest& request;
+    const QuantizedWeights& formats;
+    Device& device;
+    EvaluationState& state;
+    JobControl& job;
+    KeptLayers* kept; ///< null where they do not fit
 };
 
 /// A run of windows through all layers.
 class Group {
 public:
-    Group(const Decoder& decoder, const EvaluationRequest& request, const QuantizedWeights& formats, Device& device,
-          EvaluationState& state, JobControl& job, const GroupPlan& plan)
-        : decoder_(decoder), request_(request), formats_(formats), device_(device), state_(state), job_(job),
-          windows_(plan.windows) {
-        for (const std::size_t spec : plan.specs)
-            variants_.push_back({spec, &state.of(request.specs[spec]), {}, {}, {}});
+    Group(const Work& work, const GroupPlan& plan)
+        : work_(work), decoder_(work.decoder), request_(work.request), job_(work.job), windows_(plan.windows) {
+        for (const std::size_t variant : plan.variants)
+            runners_.push_back({variant, &work.state.of(request_.variants[variant]), {}, {}, nullptr, {}});
+        std::vector<Variant> by_method;
+        for (Runner& runner : runners_)
+            if (const Variant& variant = request_.variants[runner.variant]; kept(runner) != nullptr)
+                continue;
+            else if (variant.rounds_to_nearest())
+                rounded_.push_back(&runner);
+            else {
+                by_method_.push_back(&runner);
+                by_method.push_back(variant);
+            }
+        for (Runner* runner : rounded_)
+            runner->state->seconds = 0;
+        if (!by_method_.empty())
+            methods_.emplace(decoder_, std::move(by_method), request_.calibration, job_);
     }
 
     void run() {
@@ -81,6 +107,14 @@ public:
     }
 
 private:
+    const Variant& variant_of(const Runner& runner) const { return request_.variants[runner.variant]; }
+
+    const std::vector<LayerWeights>* kept(const Runner& runner) const {
+        if (work_.kept == nullptr || !work_.kept->contains(runner.variant))
+            return nullptr;
+        return &work_.kept->at(runner.variant);
+    }
+
     void start() {
         std::vector<std::vector<int>> texts;
         for (const std::size_t window : windows_)
@@ -89,59 +123,98 @@ private:
         if (request_.all_matrices)
             start_from_quantized_embeddings(texts);
         else
-            for (Variant& variant : variants_)
-                variant.batches = reference_;
+            for (Runner& runner : runners_)
+                runner.batches = reference_;
     }
 
     void start_from_quantized_embeddings(const std::vector<std::vector<int>>& texts) {
         const LinearTensor tensor = decoder_.weights().embedding();
         const Matrix embedding = decoder_.weights().load(tensor);
         Matrix decoded;
-        for (Variant& variant : variants_) {
-            quantize(variant, tensor, embedding, decoded);
-            variant.batches = decoder_.start(texts, &decoded);
+        for (Runner& runner : runners_) {
+            round(runner, tensor, embedding, decoded);
+            runner.batches = decoder_.start(texts, &decoded);
         }
     }
 
     /// What the variant's format makes of a matrix, noted in the results.
-    void quantize(Variant& variant, const LinearTensor& tensor, const Matrix& weight, Matrix& decoded) {
-        note(variant, tensor, formats_.quantize(variant.spec, tensor, weight, decoded));
+    void round(Runner& runner, const LinearTensor& tensor, const Matrix& weight, Matrix& decoded) {
+        note(runner, tensor, work_.formats.quantize(runner.variant, tensor, weight, decoded));
     }
 
-    static void note(Variant& variant, const LinearTensor& tensor, double stored_bits) {
-        LinearResult& result = variant.state->linears[tensor.name];
+    static void note(Runner& runner, const LinearTensor& tensor, double stored_bits) {
+        LinearResult& result = runner.state->linears[tensor.name];
         result.stored_bits = stored_bits;
         result.weights = static_cast<double>(tensor.outputs) * static_cast<double>(tensor.inputs);
     }
 
-    /// Quantizes a layer into all formats; matrices are small, so it is they that are shared among threads.
-    void quantize_layer(const LayerWeights& weights) {
+    /// Rounds a layer to nearest for all variants that do; matrices are small, so it is they that are shared among
+    /// threads.
+    void round_layer(const LayerWeights& weights) {
         struct Task {
-            Variant* variant;
+            Runner* runner;
             const Linear* source;
             Linear* target;
-            double stored_bits;
+            double stored_bits = 0, seconds = 0;
         };
         std::vector<Task> tasks;
-        for (Variant& variant : variants_) {
-            copy_vectors(weights, variant.weights);
+        for (Runner* runner : rounded_) {
+            copy_without_matrices(weights, runner->made);
+            runner->layer = &runner->made;
             for (std::size_t slot = 0; slot < slot_count; ++slot)
                 if (const auto& source = weights.linears[slot])
-                    tasks.push_back({&variant, &*source, &*variant.weights.linears[slot], 0});
+                    tasks.push_back({runner, &*source, &*runner->made.linears[slot]});
         }
-        device_.for_each(tasks.size(), [&](std::size_t i) {
+        const Stopwatch whole;
+        work_.device.for_each(tasks.size(), [&](std::size_t i) {
             job_.check();
             Task& task = tasks[i];
-            task.stored_bits =
-                formats_.quantize(task.variant->spec, task.source->tensor, task.source->weight, task.target->weight);
+            const Stopwatch own;
+            task.stored_bits = work_.formats.quantize(task.runner->variant, task.source->tensor, task.source->weight,
+                                                      task.target->weight);
+            task.target->product = rounded_product(variant_of(*task.runner).activations);
+            task.seconds = own.seconds();
         });
+        // Of what went on at once each variant is given its share.
+        const double seconds = whole.seconds();
+        double sum = 0;
         for (const Task& task : tasks)
-            note(*task.variant, task.source->tensor, task.stored_bits);
+            sum += task.seconds;
+        for (const Task& task : tasks) {
+            note(*task.runner, task.source->tensor, task.stored_bits);
+            task.runner->state->seconds += sum > 0 ? seconds * task.seconds / sum : 0;
+        }
+    }
+
+    static LinearProduct rounded_product(Activations activations) {
+        MethodResult result;
+        result.activations = activations;
+        return simulated_product(std::move(result));
+    }
+
+    void apply_methods(const LayerWeights& weights) {
+        if (!methods_)
+            return;
+        methods_->begin(weights);
+        for (std::size_t i = 0; i < by_method_.size(); ++i) {
+            Runner& runner = *by_method_[i];
+            methods_->quantize(i, runner.made, [&](const LinearTensor& tensor, const MethodResult& result) {
+                note(runner, tensor, result.bits_per_weight * static_cast<double>(result.weight.size()));
+            });
+            runner.state->seconds = methods_->seconds(i);
+            runner.layer = &runner.made;
+            if (work_.kept != nullptr)
+                newly_kept_[runner.variant].push_back(runner.made);
+        }
     }
 
     void advance(int layer) {
         const LayerWeights weights = decoder_.weights().layer(layer);
-        quantize_layer(weights);
+        round_layer(weights);
+        apply_methods(weights);
+        for (Runner& runner : runners_)
+            if (const auto* layers = kept(runner))
+                runner.layer = &(*layers)[static_cast<std::size_t>(layer)];
         LinearObserver observer;
         if (request_.layer_errors)
             observer = [&](const LinearTensor& tensor, const Matrix& inputs, const Matrix& outputs) {
@@ -149,22 +222,22 @@ private:
             };
         decoder_.advance(weights, reference_, activations_, observer, job_);
         count_progress();
-        for (Variant& variant : variants_) {
-            decoder_.advance(variant.weights, variant.batches, activations_, {}, job_);
+        for (Runner& runner : runners_) {
+            decoder_.advance(*runner.layer, runner.batches, activations_, {}, job_);
             count_progress();
         }
     }
 
-    /// The output error of a linear layer in each format, on the unquantized model's inputs.
+    /// The output error of a linear layer in each variant, on the unquantized model's inputs.
     void measure_outputs(const LinearTensor& tensor, const Matrix& inputs, const Matrix& outputs) {
         const double output2 = sum_of_squares(outputs);
-        for (Variant& variant : variants_) {
+        for (Runner& runner : runners_) {
             job_.check();
             const auto same = [&](const auto& linear) { return linear && linear->tensor.tensor == tensor.tensor; };
-            const auto linear = std::ranges::find_if(variant.weights.linears, same);
-            multiply(inputs, (*linear)->weight, quantized_outputs_);
+            const auto linear = std::ranges::find_if(runner.layer->linears, same);
+            multiply_by(**linear, inputs, quantized_outputs_);
             quantized_outputs_ -= outputs;
-            LinearResult& result = variant.state->linears[tensor.name];
+            LinearResult& result = runner.state->linears[tensor.name];
             result.error2 += sum_of_squares(quantized_outputs_);
             result.output2 += output2;
         }
@@ -172,20 +245,22 @@ private:
 
     void compare() {
         const Head head = decoder_.load_head();
-        for (Variant& variant : variants_)
+        for (Runner& runner : runners_)
             if (request_.all_matrices) {
-                variant.head.norm = head.norm;
-                quantize(variant, decoder_.weights().head(), head.weight, variant.head.weight);
+                runner.head.norm = head.norm;
+                round(runner, decoder_.weights().head(), head.weight, runner.head.weight);
             }
         std::size_t window = 0;
         for (std::size_t batch = 0; batch < reference_.size(); ++batch)
             for (const Sequence& sequence : reference_[batch].sequences)
                 compare(head, batch, sequence, windows_[window++]);
+        if (work_.kept != nullptr)
+            work_.kept->merge(newly_kept_);
     }
 
     void compare(const Head& head, std::size_t batch, const Sequence& sequence, std::size_t window) {
         TokenScores reference_scores;
-        std::vector<TokenScores> scores(variants_.size());
+        std::vector<TokenScores> scores(runners_.size());
         for (Index first = 0; first + 1 < sequence.length; first += logit_rows) {
             job_.check();
             const Index rows = std::min(logit_rows, sequence.length - 1 - first), begin = sequence.begin + first;
@@ -193,16 +268,16 @@ private:
                                                static_cast<std::size_t>(rows));
             const Distributions reference = distributions(head, reference_[batch], begin, rows);
             reference_scores.append(score(reference, reference, targets));
-            for (std::size_t i = 0; i < variants_.size(); ++i) {
-                const Head& own = request_.all_matrices ? variants_[i].head : head;
-                const Distributions model = distributions(own, variants_[i].batches[batch], begin, rows);
+            for (std::size_t i = 0; i < runners_.size(); ++i) {
+                const Head& own = request_.all_matrices ? runners_[i].head : head;
+                const Distributions model = distributions(own, runners_[i].batches[batch], begin, rows);
                 scores[i].append(score(model, reference, targets));
             }
         }
-        state_.reference().windows[window] = std::move(reference_scores);
-        for (std::size_t i = 0; i < variants_.size(); ++i)
-            variants_[i].state->windows[window] = std::move(scores[i]);
-        job_.advance(static_cast<std::uint64_t>(sequence.length) * (variants_.size() + 1));
+        work_.state.reference().windows[window] = std::move(reference_scores);
+        for (std::size_t i = 0; i < runners_.size(); ++i)
+            runners_[i].state->windows[window] = std::move(scores[i]);
+        job_.advance(static_cast<std::uint64_t>(sequence.length) * (runners_.size() + 1));
     }
 
     Distributions distributions(const Head& head, const Batch& batch, Index begin, Index rows) const {
@@ -216,45 +291,72 @@ private:
             job_.advance(batch.tokens.size());
     }
 
+    const Work& work_;
     const Decoder& decoder_;
     const EvaluationRequest& request_;
-    const QuantizedWeights& formats_;
-    Device& device_;
-    EvaluationState& state_;
     JobControl& job_;
     std::vector<std::size_t> windows_;
-    std::vector<Variant> variants_;
+    std::vector<Runner> runners_;
+    std::vector<Runner*> rounded_, by_method_; ///< those of the runners whose layers are still to be made, by how
+    std::optional<CalibratedLayers> methods_;  ///< of by_method_
+    KeptLayers newly_kept_;
     std::vector<Batch> reference_;
     LayerActivations activations_;
     Matrix quantized_outputs_;
 };
 
-std::vector<std::size_t> missing_specs(const EvaluationState& state, const EvaluationRequest& request,
-                                       std::size_t window) {
+std::vector<std::size_t> missing_variants(const EvaluationState& state, const EvaluationRequest& request,
+                                          std::size_t window) {
     std::vector<std::size_t> missing;
-    for (std::size_t spec = 0; spec < request.specs.size(); ++spec)
-        if (!state.has(request.specs[spec], window))
-            missing.push_back(spec);
+    for (std::size_t variant = 0; variant < request.variants.size(); ++variant)
+        if (!state.has(request.variants[variant], window))
+            missing.push_back(variant);
     return missing;
 }
 
-/// The work that is left: consecutive windows that the same formats have no results of, as many as memory allows.
+/// Whether the layers that methods make can be kept from group to group.
+bool layers_fit(const WeightReader& weights, const EvaluationRequest& request) {
+    double bytes = 0;
+    for (const LinearTensor& linear : weights.linears())
+        bytes += static_cast<double>(linear.outputs) * static_cast<double>(linear.inputs) * sizeof(float);
+    const auto made = std::ranges::count_if(request.variants, [](const auto& v) { return !v.rounds_to_nearest(); });
+    return bytes * static_cast<double>(made) <= static_cast<double>(most_kept_bytes);
+}
+
+/// The work that is left: consecutive windows that the same variants have no results of, as many as memory allows.
 std::vector<GroupPlan> plan_groups(const DecoderConfig& config, const EvaluationRequest& request,
-                                   const EvaluationState& state) {
+                                   const EvaluationState& state, std::size_t group_tokens) {
     std::vector<GroupPlan> groups;
     for (std::size_t window = 0; window < request.windows.size(); ++window) {
-        std::vector<std::size_t> specs = missing_specs(state, request, window);
-        if (specs.empty() && state.has_reference(window))
+        std::vector<std::size_t> variants = missing_variants(state, request, window);
+        if (variants.empty() && state.has_reference(window))
             continue;
-        const std::size_t a_token = (specs.size() + 1) * static_cast<std::size_t>(config.hidden) * sizeof(float);
-        const std::size_t most = std::min(request.group_tokens, most_hidden_bytes / a_token);
+        const std::size_t a_token = (variants.size() + 1) * static_cast<std::size_t>(config.hidden) * sizeof(float);
+        const std::size_t most = std::min(group_tokens, most_hidden_bytes / a_token);
         const std::size_t tokens = request.windows[window].size();
-        if (groups.empty() || groups.back().specs != specs || groups.back().tokens + tokens > most)
-            groups.push_back({{}, std::move(specs), 0});
+        if (groups.empty() || groups.back().variants != variants || groups.back().tokens + tokens > most)
+            groups.push_back({{}, std::move(variants), 0});
         groups.back().windows.push_back(window);
         groups.back().tokens += tokens;
     }
     return groups;
+}
+
+/// Tokens times layers of all groups.
+std::uint64_t steps_of(const DecoderConfig& config, const EvaluationRequest& request,
+                       const std::vector<GroupPlan>& groups, bool keep) {
+    const auto steps = static_cast<std::uint64_t>(config.layers) + 1; // the head is one
+    std::uint64_t total = 0;
+    std::set<std::size_t> kept;
+    for (const GroupPlan& group : groups) {
+        total += steps * group.tokens * (group.variants.size() + 1);
+        std::vector<Variant> made;
+        for (const std::size_t variant : group.variants)
+            if (!request.variants[variant].rounds_to_nearest() && (!keep || kept.insert(variant).second))
+                made.push_back(request.variants[variant]);
+        total += CalibratedLayers::calibration_tokens(config, made, request.calibration);
+    }
+    return total;
 }
 
 void check(const DecoderConfig& config, const EvaluationRequest& request) {
@@ -269,20 +371,25 @@ Evaluation run_groups(const Decoder& decoder, const EvaluationRequest& request, 
                       const std::function<void(const Evaluation&)>& on_progress) {
     const Checkpoint& checkpoint = decoder.weights().checkpoint();
     EvaluationState state(checkpoint, request);
-    const QuantizedWeights formats(checkpoint, request.specs, device, job, request.imatrix);
-    const std::vector<GroupPlan> groups = plan_groups(decoder.config(), request, state);
-    const auto steps = static_cast<std::uint64_t>(decoder.config().layers) + 1; // the head is one
-    std::uint64_t total = 0;
-    for (const GroupPlan& group : groups)
-        total += steps * group.tokens * (group.specs.size() + 1);
-    job.set_total(total);
+    std::vector<FormatSpec> specs;
+    for (const Variant& variant : request.variants)
+        specs.push_back(variant.format);
+    const QuantizedWeights formats(checkpoint, specs, device, job, request.imatrix);
+    const bool keep = layers_fit(decoder.weights(), request);
+    const auto any_size = std::numeric_limits<std::size_t>::max();
+    const std::vector<GroupPlan> groups =
+        plan_groups(decoder.config(), request, state, keep ? request.group_tokens : any_size);
+    job.set_total(steps_of(decoder.config(), request, groups, keep));
+    KeptLayers kept;
+    const bool again = keep && groups.size() > 1;
+    const Work work{decoder, request, formats, device, state, job, again ? &kept : nullptr};
     for (const GroupPlan& group : groups) {
-        Group(decoder, request, formats, device, state, job, group).run();
+        Group(work, group).run();
         state.save();
         if (on_progress)
-            on_progress(state.result(request.specs));
+            on_progress(state.result(request.variants));
     }
-    return state.result(request.specs);
+    return state.result(request.variants);
 }
 
 } // namespace

@@ -11,14 +11,18 @@
 #include "core/device/device.h"
 #include "core/model/decoder.h"
 #include "core/model/scores.h"
+#include "core/model/variant.h"
 
 namespace qs {
 
 /// What to evaluate and how.
 struct EvaluationRequest {
     std::vector<std::vector<int>> windows; ///< of at least two tokens; all but the first of each are scored
-    std::vector<FormatSpec> specs;         ///< formats or recipes
-    /// Quantizes the token embedding and the head too; else only the linear layers of the decoder's layers.
+    std::vector<Variant> variants;
+    /// What methods that look at the inputs of layers are calibrated on: texts of at most the context.
+    std::vector<std::vector<int>> calibration;
+    /// Quantizes the token embedding and the head too, to nearest whatever the method; else only the linear layers of
+    /// the decoder's layers.
     bool all_matrices = false;
     bool layer_errors = true;                  ///< measure the output error of every linear layer
     const ImportanceMatrix* imatrix = nullptr; ///< or null
@@ -27,7 +31,7 @@ struct EvaluationRequest {
     int threads = 0;                           ///< 0: all
 };
 
-/// What a format did to one linear layer.
+/// What a variant did to one linear layer.
 struct LinearResult {
     double stored_bits = 0, weights = 0;
     double error2 = 0;  ///< Σ (ŷ − y)² over the text, both of the unquantized model's inputs
@@ -36,30 +40,35 @@ struct LinearResult {
     double relative_error() const; ///< ‖ŷ − y‖ / ‖y‖; 0 where nothing was measured
 };
 
-/// A format over the whole text, as far as it has come.
-struct FormatEvaluation {
-    FormatSpec spec;
+/// A variant over the whole text, as far as it has come.
+struct VariantResult {
+    Variant variant;
     ScoreSummary scores;
     double bits_per_weight = 0;                  ///< over the quantized matrices
     std::map<std::string, LinearResult> linears; ///< by the tensor's name
+    double seconds = 0; ///< that quantizing the layers has taken, with all that calibrates; not running the text
 };
 
 struct Evaluation {
     ScoreSummary reference; ///< the unquantized model
-    std::vector<FormatEvaluation> formats;
+    std::vector<VariantResult> variants;
     std::size_t windows_done = 0;
 };
 
-/// Runs the text through the unquantized model and every format, and compares what they predict.
+/// Runs the text through the unquantized model and every variant, and compares what they predict.
 ///
-/// All formats go through the layers together with the reference: a layer is read once, quantized into each format, and
-/// every model's hidden states are advanced; the logits of a few tokens of all models are compared and forgotten. So
-/// the checkpoint is read once for all formats, the reference runs once, the inputs of its linear layers are at hand to
+/// All variants go through the layers together with the reference: a layer is read once, quantized into each, and every
+/// model's hidden states are advanced; the logits of a few tokens of all models are compared and forgotten. So the
+/// checkpoint is read once for all variants, the reference runs once, the inputs of its linear layers are at hand to
 /// measure their output errors, and memory holds one layer and one set of hidden states a model, never
 /// log-probabilities of a whole text. Long texts are run in groups of windows, which bound the hidden states and after
-/// which results are saved: an interrupted run goes on from there, and formats can be added to a finished one.
+/// which results are saved: an interrupted run goes on from there, and variants can be added to a finished one.
 ///
-/// `job` counts tokens times layers. `on_progress` is given the results after each group. Throws Cancelled.
+/// What methods make of the layers, which takes them long, is kept from group to group if it fits in memory; where it
+/// does not, groups are as large as memory allows.
+///
+/// `job` counts tokens times layers, those of the calibration too. `on_progress` is given the results after each group.
+/// Throws Cancelled.
 Evaluation evaluate(const Decoder& decoder, const EvaluationRequest& request, Device& device, JobControl& job,
                     const std::function<void(const Evaluation&)>& on_progress = {});
 

@@ -42,7 +42,7 @@ json to_json(const ModelState& state) {
         windows[std::to_string(window)] = {{"nll", scores.nll}, {"kld", scores.kld}, {"same_top", scores.same_top}};
     for (const auto& [name, linear] : state.linears)
         linears[name] = {linear.stored_bits, linear.weights, linear.error2, linear.output2};
-    return {{"windows", std::move(windows)}, {"linears", std::move(linears)}};
+    return {{"windows", std::move(windows)}, {"linears", std::move(linears)}, {"seconds", state.seconds}};
 }
 
 ModelState state_of(const json& document) {
@@ -55,6 +55,7 @@ ModelState state_of(const json& document) {
     }
     for (const auto& [name, linear] : document.at("linears").items())
         state.linears[name] = {linear.at(0), linear.at(1), linear.at(2), linear.at(3)};
+    state.seconds = document.value("seconds", 0.0);
     return state;
 }
 
@@ -75,7 +76,7 @@ TokenScores all_windows(const ModelState& state) {
 } // namespace
 
 EvaluationState::EvaluationState(const Checkpoint& checkpoint, const EvaluationRequest& request)
-    : path_(request.state), key_(key_of(checkpoint, request)) {
+    : path_(request.state), key_(key_of(checkpoint, request)), calibration_(hash_of(request.calibration)) {
     if (path_.empty() || !std::filesystem::exists(path_))
         return;
     try {
@@ -84,8 +85,8 @@ EvaluationState::EvaluationState(const Checkpoint& checkpoint, const EvaluationR
             throw Error(path_.string(), "holds results of another model, text or choice of tensors",
                         "name another file, or remove it");
         reference_ = state_of(document.at("reference"));
-        for (const auto& [spec, state] : document.at("formats").items())
-            formats_[spec] = state_of(state);
+        for (const auto& [name, state] : document.at("variants").items())
+            variants_[name] = state_of(state);
     } catch (const Error&) {
         throw;
     } catch (const std::exception&) {
@@ -93,29 +94,35 @@ EvaluationState::EvaluationState(const Checkpoint& checkpoint, const EvaluationR
     }
 }
 
-bool EvaluationState::has(const FormatSpec& spec, std::size_t window) const {
-    const auto found = formats_.find(spec.text());
-    return found != formats_.end() && found->second.windows.contains(window);
+std::string EvaluationState::name_of(const Variant& variant) const {
+    const bool calibrates = method(variant.method.id).calibrates;
+    return variant.text() + (calibrates ? " · calibrated on " + calibration_ : "");
 }
 
-Evaluation EvaluationState::result(const std::vector<FormatSpec>& specs) const {
+bool EvaluationState::has(const Variant& variant, std::size_t window) const {
+    const auto found = variants_.find(name_of(variant));
+    return found != variants_.end() && found->second.windows.contains(window);
+}
+
+Evaluation EvaluationState::result(const std::vector<Variant>& variants) const {
     Evaluation evaluation;
     evaluation.reference = summarise(all_windows(reference_));
     evaluation.windows_done = reference_.windows.size();
-    for (const FormatSpec& spec : specs) {
-        FormatEvaluation& format = evaluation.formats.emplace_back();
-        format.spec = spec;
-        const auto found = formats_.find(spec.text());
-        if (found == formats_.end())
+    for (const Variant& variant : variants) {
+        VariantResult& result = evaluation.variants.emplace_back();
+        result.variant = variant;
+        const auto found = variants_.find(name_of(variant));
+        if (found == variants_.end())
             continue;
-        format.scores = summarise(all_windows(found->second));
-        format.linears = found->second.linears;
+        result.scores = summarise(all_windows(found->second));
+        result.linears = found->second.linears;
+        result.seconds = found->second.seconds;
         double bits = 0, weights = 0;
-        for (const auto& [name, linear] : format.linears) {
+        for (const auto& [name, linear] : result.linears) {
             bits += linear.stored_bits;
             weights += linear.weights;
         }
-        format.bits_per_weight = weights > 0 ? bits / weights : 0;
+        result.bits_per_weight = weights > 0 ? bits / weights : 0;
     }
     return evaluation;
 }
@@ -123,11 +130,12 @@ Evaluation EvaluationState::result(const std::vector<FormatSpec>& specs) const {
 void EvaluationState::save() const {
     if (path_.empty())
         return;
-    json formats = json::object();
-    for (const auto& [spec, state] : formats_)
-        formats[spec] = to_json(state);
+    json variants = json::object();
+    for (const auto& [name, state] : variants_)
+        variants[name] = to_json(state);
     AtomicFile file(path_);
-    file.write(json{{"evaluation", key_}, {"reference", to_json(reference_)}, {"formats", std::move(formats)}}.dump());
+    file.write(
+        json{{"evaluation", key_}, {"reference", to_json(reference_)}, {"variants", std::move(variants)}}.dump());
     file.commit();
 }
 

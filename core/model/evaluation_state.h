@@ -10,10 +10,11 @@
 
 namespace qs {
 
-/// The results of one model (a format or the reference) by window.
+/// The results of one model (a variant or the reference) by window.
 struct ModelState {
     std::map<std::size_t, TokenScores> windows;
     std::map<std::string, LinearResult> linears;
+    double seconds = 0;
 };
 
 class EvaluationState {
@@ -23,19 +24,23 @@ public:
     EvaluationState(const Checkpoint& checkpoint, const EvaluationRequest& request);
 
     ModelState& reference() { return reference_; }
-    ModelState& of(const FormatSpec& spec) { return formats_[spec.text()]; }
+    ModelState& of(const Variant& variant) { return variants_[name_of(variant)]; }
     bool has_reference(std::size_t window) const { return reference_.windows.contains(window); }
-    bool has(const FormatSpec& spec, std::size_t window) const;
+    bool has(const Variant& variant, std::size_t window) const;
 
-    Evaluation result(const std::vector<FormatSpec>& specs) const;
+    Evaluation result(const std::vector<Variant>& variants) const;
     /// Writes the file, if there is to be one.
     void save() const;
 
 private:
+    /// Results of one calibration text are not those of another.
+    std::string name_of(const Variant& variant) const;
+
     std::filesystem::path path_;
     nlohmann::json key_; ///< what the results are of
     ModelState reference_;
-    std::map<std::string, ModelState> formats_;
+    std::string calibration_;
+    std::map<std::string, ModelState> variants_;
 };
 
 } // namespace qs

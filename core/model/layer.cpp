@@ -57,8 +57,15 @@ void normalise_heads(const DecoderConfig& config, const Norm& norm, Matrix& head
     });
 }
 
+void multiply_by(const Linear& linear, const Matrix& in, Matrix& out) {
+    if (linear.product)
+        linear.product(linear.weight, in, out);
+    else
+        multiply(in, linear.weight, out);
+}
+
 void apply_linear(const Linear& linear, const Matrix& in, Matrix& out, const LinearObserver& observer) {
-    multiply(in, linear.weight, out);
+    multiply_by(linear, in, out);
     if (observer)
         observer(linear.tensor, in, out);
     if (linear.bias.size() > 0)

@@ -53,7 +53,9 @@ void normalise(const DecoderConfig& config, const Norm& norm, const Matrix& in, 
 /// The same of every head, in place.
 void normalise_heads(const DecoderConfig& config, const Norm& norm, Matrix& heads);
 
-/// out = in · weightᵀ + bias.
+/// out = in · weightᵀ, or what the layer has in its place.
+void multiply_by(const Linear& linear, const Matrix& in, Matrix& out);
+/// The same, plus the bias.
 void apply_linear(const Linear& linear, const Matrix& in, Matrix& out, const LinearObserver& observer);
 
 /// Causal attention of the rows of q, the first of which stands at position `first`, over keys and values of positions

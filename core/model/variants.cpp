@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/formats/registry.h"
+#include "core/model/calibrated_layers.h"
 
 namespace qs {
 
@@ -13,10 +14,10 @@ namespace {
 constexpr std::size_t parts = 8;
 constexpr std::size_t least_group_tokens = 1024;
 
-std::vector<FormatSpec> formats_of(const std::vector<Variant>& variants) {
+std::vector<FormatSpec> formats_of(const std::vector<Variant>& variants, bool calibrated) {
     std::vector<FormatSpec> formats;
     for (const Variant& variant : variants) {
-        if (const std::string reason = why_not(variant); !reason.empty())
+        if (const std::string reason = why_not(variant, calibrated); !reason.empty())
             throw Error(variant.text(), reason);
         formats.push_back(variant.format);
     }
@@ -30,59 +31,79 @@ std::size_t group_tokens(const std::vector<std::vector<int>>& windows, std::size
     return std::clamp(tokens / parts, least_group_tokens, most);
 }
 
-VariantResults by_variant(const std::vector<Variant>& variants, const Evaluation& evaluation) {
-    VariantResults results{evaluation.reference, {}};
-    for (std::size_t i = 0; i < variants.size(); ++i) {
-        const FormatEvaluation& format = evaluation.formats[i];
-        results.variants.push_back({variants[i], format.scores, format.bits_per_weight, format.linears});
-    }
-    return results;
-}
-
 } // namespace
 
-std::string Variant::text() const {
-    return method.id == "rtn" ? format.text() : format.text() + " · " + method.text();
-}
-
-std::vector<MethodSpec> runnable_methods() {
-    return {parse_method("rtn")};
+std::vector<MethodSpec> runnable_methods(bool calibrated) {
+    return parse_methods(calibrated ? "rtn,gptq,awq,hqq,imatrix" : "rtn,hqq");
 }
 
 std::vector<Variant> combine(const std::vector<FormatSpec>& formats, const std::vector<MethodSpec>& methods) {
     std::vector<Variant> variants;
     for (const FormatSpec& format : formats)
         for (const MethodSpec& chosen : methods)
-            if (method(chosen.id).takes(format))
-                variants.push_back({format, chosen});
+            if (Variant variant{format, chosen}; is_defined(variant))
+                variants.push_back(std::move(variant));
     return variants;
 }
 
-std::string why_not(const Variant& variant) {
-    const std::vector<MethodSpec> runnable = runnable_methods();
+std::string why_not(const Variant& variant, bool calibrated) {
+    const std::vector<MethodSpec> runnable = runnable_methods(calibrated);
     if (std::ranges::find(runnable, variant.method.id, &MethodSpec::id) == runnable.end())
-        return "is made by a method that does not run over a decoder";
-    if (format(variant.format.id).importance == Importance::required)
+        return !calibrated && method(variant.method.id).calibrates ? "needs a text to calibrate on"
+                                                                   : "also rounds the inputs of layers";
+    if (!is_defined(variant))
+        return "is made by a method that is not defined for the format";
+    if (variant.rounds_to_nearest() && format(variant.format.id).importance == Importance::required)
         return "needs an importance matrix";
     return {};
 }
 
 VariantResults evaluate_variants(const Decoder& decoder, const std::vector<Variant>& variants,
                                  const std::vector<std::vector<int>>& windows, Device& device, JobControl& job,
-                                 const std::function<void(const VariantResults&)>& on_progress) {
+                                 const std::function<void(const VariantResults&)>& on_progress,
+                                 const std::vector<std::vector<int>>& calibration) {
+    formats_of(variants, !calibration.empty());
     EvaluationRequest request;
+    request.calibration = calibration;
     request.windows = windows;
-    request.specs = formats_of(variants);
+    request.variants = variants;
     request.group_tokens = group_tokens(windows, request.group_tokens);
-    const auto progress = [&](const Evaluation& evaluation) {
-        if (on_progress)
-            on_progress(by_variant(variants, evaluation));
-    };
-    return by_variant(variants, evaluate(decoder, request, device, job, progress));
+    return evaluate(decoder, request, device, job, on_progress);
 }
 
 VariantWeights::VariantWeights(const Decoder& decoder, const std::vector<Variant>& variants, Device& device,
-                               JobControl& job)
-    : formats_(formats_of(variants)), weights_(decoder.weights().checkpoint(), formats_, device, job) {}
+                               JobControl& job, const std::vector<std::vector<int>>& calibration)
+    : formats_(formats_of(variants, !calibration.empty())),
+      weights_(decoder.weights().checkpoint(), formats_, device, job) {
+    std::vector<std::size_t> places;
+    std::vector<Variant> by_method;
+    for (std::size_t i = 0; i < variants.size(); ++i)
+        if (!variants[i].rounds_to_nearest()) {
+            places.push_back(i);
+            by_method.push_back(variants[i]);
+        }
+    if (places.empty())
+        return;
+    CalibratedLayers layers(decoder, by_method, calibration, job);
+    LayerWeights target;
+    for (int layer = 0; layer < decoder.config().layers; ++layer) {
+        const LayerWeights weights = decoder.weights().layer(layer);
+        layers.begin(weights);
+        for (std::size_t i = 0; i < places.size(); ++i) {
+            layers.quantize(i, target);
+            for (auto& linear : target.linears)
+                if (linear)
+                    made_[places[i]][linear->tensor.tensor] = std::move(linear->weight);
+        }
+    }
+}
+
+WeightHook VariantWeights::hook(std::size_t variant) const {
+    const auto made = made_.find(variant);
+    if (made == made_.end())
+        return weights_.hook(variant);
+    return
+        [&matrices = made->second](const LinearTensor& tensor, Matrix& weight) { weight = matrices.at(tensor.tensor); };
+}
 
 } // namespace qs

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <compare>
 #include <functional>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,55 +11,43 @@
 
 namespace qs {
 
-/// What a quantized model is made with: a format, and the method that chooses its codes.
-struct Variant {
-    FormatSpec format;
-    MethodSpec method;
-
-    /// "nf4", "int4 · gptq": rounding to nearest goes without saying.
-    std::string text() const;
-    auto operator<=>(const Variant&) const = default;
-};
-
-/// The methods that make_variants() and evaluate_variants() apply to the layers of a decoder.
-std::vector<MethodSpec> runnable_methods();
+/// The methods whose weights VariantWeights and evaluate_variants() make: those that work without a calibration text,
+/// and if there is one (`calibrated`) those that take it.
+std::vector<MethodSpec> runnable_methods(bool calibrated = false);
 
 /// Every format with every method that is defined for it, in their order.
 std::vector<Variant> combine(const std::vector<FormatSpec>& formats, const std::vector<MethodSpec>& methods);
 
 /// Why a variant cannot be made of a checkpoint, as the end of a sentence about it; empty where it can.
-std::string why_not(const Variant& variant);
+std::string why_not(const Variant& variant, bool calibrated = false);
 
-/// What a variant did to a model over a text, as far as it has come.
-struct VariantResult {
-    Variant variant;
-    ScoreSummary scores;
-    double bits_per_weight = 0;
-    std::map<std::string, LinearResult> linears; ///< by the tensor's name
-};
-struct VariantResults {
-    ScoreSummary reference; ///< the unquantized model
-    std::vector<VariantResult> variants;
-};
+using VariantResults = Evaluation;
 
-/// evaluate() for variants; results come after about an eighth of the text each.
+/// evaluate() for variants; results come after about an eighth of the text each. Throws Error where a variant cannot be
+/// made.
 VariantResults evaluate_variants(const Decoder& decoder, const std::vector<Variant>& variants,
                                  const std::vector<std::vector<int>>& windows, Device& device, JobControl& job,
-                                 const std::function<void(const VariantResults&)>& on_progress = {});
+                                 const std::function<void(const VariantResults&)>& on_progress = {},
+                                 const std::vector<std::vector<int>>& calibration = {});
 
-/// The weights of variants for models that run with them alone.
+/// The weights of variants for models that run with them alone. What methods make is held in memory, as float32.
 class VariantWeights {
 public:
-    /// Everything given here must outlive the object and its hooks.
-    VariantWeights(const Decoder& decoder, const std::vector<Variant>& variants, Device& device, JobControl& job);
+    /// `decoder`, `device` and `job` must outlive the object and its hooks. Throws Error where a variant cannot be
+    /// made, Cancelled.
+    VariantWeights(const Decoder& decoder, const std::vector<Variant>& variants, Device& device, JobControl& job,
+                   const std::vector<std::vector<int>>& calibration = {});
     VariantWeights(const VariantWeights&) = delete;
     VariantWeights& operator=(const VariantWeights&) = delete;
 
-    WeightHook hook(std::size_t variant) const { return weights_.hook(variant); }
+    WeightHook hook(std::size_t variant) const;
 
 private:
+    using Matrices = std::map<std::size_t, Matrix>; ///< by tensor
+
     std::vector<FormatSpec> formats_;
-    QuantizedWeights weights_; ///< refers to formats_
+    QuantizedWeights weights_;             ///< refers to formats_
+    std::map<std::size_t, Matrices> made_; ///< of variants that are not rounded to nearest
 };
 
 } // namespace qs

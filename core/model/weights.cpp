@@ -220,6 +220,23 @@ Index WeightReader::stored_row(Role role, Index row) const {
     return row - within + 2 * (within % half) + within / half;
 }
 
+void copy_without_matrices(const LayerWeights& from, LayerWeights& to) {
+    to.layer = from.layer;
+    for (std::size_t slot = 0; slot < slot_count; ++slot) {
+        if (!from.linears[slot])
+            continue;
+        if (!to.linears[slot])
+            to.linears[slot].emplace();
+        to.linears[slot]->tensor = from.linears[slot]->tensor;
+        to.linears[slot]->bias = from.linears[slot]->bias;
+        to.linears[slot]->product = {};
+    }
+    for (const auto norm :
+         {&LayerWeights::attention_norm, &LayerWeights::attention_output_norm, &LayerWeights::mlp_norm,
+          &LayerWeights::mlp_output_norm, &LayerWeights::q_norm, &LayerWeights::k_norm})
+        to.*norm = from.*norm;
+}
+
 LayerWeights WeightReader::layer(int index, const WeightHook& hook) const {
     LayerWeights weights;
     weights.layer = index;

@@ -26,11 +26,15 @@ struct LinearTensor {
     Index outputs = 0, inputs = 0;
 };
 
+/// What a linear layer makes of its inputs, without the bias, where that is not inputs · weightᵀ.
+using LinearProduct = std::function<void(const Matrix& weight, const Matrix& inputs, Matrix& outputs)>;
+
 /// y = x · weightᵀ + bias.
 struct Linear {
     LinearTensor tensor;
     Matrix weight;  ///< [outputs, inputs] in Hugging Face's order of rows, however it is stored
     RowVector bias; ///< empty for none
+    LinearProduct product = {};
 };
 
 /// Empty where the layer has no such norm.
@@ -48,6 +52,9 @@ struct LayerWeights {
     const std::optional<Linear>& operator[](Slot slot) const { return linears[static_cast<std::size_t>(slot)]; }
     std::optional<Linear>& operator[](Slot slot) { return linears[static_cast<std::size_t>(slot)]; }
 };
+
+/// Makes `to` a copy of a layer but for its matrices, whose memory is kept for others.
+void copy_without_matrices(const LayerWeights& from, LayerWeights& to);
 
 /// A row of the table of norms' names (weights.cpp).
 struct NormName;

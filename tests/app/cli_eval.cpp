@@ -109,6 +109,88 @@ private slots:
         QVERIFY(outcome.out.contains("perplexity") && outcome.out.contains("int4") && outcome.out.contains("KLD"));
     }
 
+    /// Every format with every method that is defined for it; the rest is named.
+    void methods() {
+        const QString ids = write("ids.txt", QByteArray("1 2 3 4 5 6 7 8 9 10 11 12 ").repeated(5));
+        const QStringList arguments{tiny + "llama",
+                                    "--ids",
+                                    ids,
+                                    "--formats",
+                                    "int4:group=16,nf4,Q4_K_M",
+                                    "--method",
+                                    "rtn,gptq:act_order,damp=0.02,hqq",
+                                    "--activations",
+                                    "int8"};
+        const json document = eval(arguments);
+        QVERIFY2(document.is_object(), document.dump().c_str());
+        std::vector<std::string> found, left_out;
+        for (const json& result : document["results"]) {
+            found.push_back(result["format"].get<std::string>() + " " + result["method"].get<std::string>());
+            QVERIFY(result["seconds"].is_number());
+            QCOMPARE(result["activations"].get<std::string>(), std::string("int8"));
+            QCOMPARE(result["layers"].size(), std::size_t{14});
+            QVERIFY(result["layers"][0]["output_error"].get<double>() > 0);
+        }
+        for (const json& pair : document["left_out"])
+            left_out.push_back(pair["format"].get<std::string>() + " " + pair["method"].get<std::string>());
+        QCOMPARE(found, (std::vector<std::string>{"int4:group=16 rtn", "int4:group=16 gptq:act_order,damp=0.02",
+                                                  "int4:group=16 hqq", "nf4 rtn", "nf4 gptq:act_order,damp=0.02",
+                                                  "Q4_K_M rtn"}));
+        QCOMPARE(left_out, (std::vector<std::string>{"nf4 hqq", "Q4_K_M gptq:act_order,damp=0.02", "Q4_K_M hqq"}));
+        QVERIFY(document["calibration"]["overlaps"].get<bool>());
+        const json other = eval(arguments + QStringList{"--calibration", write("other.txt", "9 8 7 6 5 4 3 2 1 7 9"),
+                                                        "--calibration-tokens", "5"});
+        QCOMPARE(other["calibration"]["tokens"].get<int>(), 5);
+        QVERIFY(!other["calibration"]["overlaps"].get<bool>());
+        QVERIFY(other["results"][0]["kld_mean"] == document["results"][0]["kld_mean"]);
+        QVERIFY(other["results"][1]["kld_mean"] != document["results"][1]["kld_mean"]);
+    }
+
+    /// Where a part of the text is evaluated, what follows is calibrated on.
+    void calibrates_on_what_follows() {
+        if (!QFile::exists(stories))
+            QSKIP("the folder of real checkpoints is absent");
+        const QString model = stories + "derived/gguf/stories260K-f32.gguf";
+        const QStringList arguments{model,       "--text",        text,       "--split", "<|endoftext|>",
+                                    "--formats", "int4:group=64", "--method", "gptq"};
+        const json part = eval(arguments + QStringList{"--tokens", "300", "--calibration-tokens", "700"});
+        QVERIFY2(part.is_object(), part.dump().c_str());
+        QVERIFY(!part["calibration"]["overlaps"].get<bool>());
+        QCOMPARE(part["calibration"]["tokens"].get<int>(), 700);
+        QVERIFY(eval(arguments)["calibration"]["overlaps"].get<bool>());
+        const Outcome table = run_cli(QStringList{"eval"} + arguments);
+        QVERIFY2(table.out.contains("calibrated on 1804 tokens of the evaluated text itself: what is measured"),
+                 table.out);
+    }
+
+    /// What is collected serves eval and analyze, whichever form of file it is in.
+    void importance_matrix() {
+        if (!QFile::exists(stories))
+            QSKIP("the folder of real checkpoints is absent");
+        const QString model = stories + "derived/gguf/stories260K-f32.gguf";
+        const QStringList tokens{"--text", text, "--split", "<|endoftext|>"};
+        json perplexities;
+        for (const QString name : {"imatrix.gguf", "imatrix.dat"}) {
+            const QString file = folder_.filePath(name);
+            const Outcome made = run_cli(QStringList{"imatrix", model, "-o", file, "--json"} + tokens);
+            QVERIFY2(made.status == 0, made.error);
+            QCOMPARE(made.json()["entries"].get<int>(), 35);
+            QCOMPARE(made.json()["left_out"].size(), std::size_t{0});
+            const json document = eval(QStringList{model, "--formats", "q4_0", "--imatrix", file} + tokens);
+            QVERIFY2(document.is_object(), document.dump().c_str());
+            perplexities.push_back(document["results"][0]["perplexity"]);
+            const Outcome report = run_cli({"analyze", model, "--formats", "q4_0", "--imatrix", file, "--json"});
+            QVERIFY2(report.status == 0, report.error);
+            QCOMPARE(report.json()["imatrix"]["used"].get<int>(), 35);
+        }
+        QVERIFY(perplexities[0] == perplexities[1]);
+        const json plain = eval(QStringList{model, "--formats", "q4_0"} + tokens);
+        QVERIFY(plain["results"][0]["perplexity"] != perplexities[0]);
+        const Outcome wrong = run_cli(QStringList{"imatrix", model, "-o", folder_.filePath("imatrix.bin")} + tokens);
+        QCOMPARE(wrong.status, 2);
+        QVERIFY(wrong.one_error_line() && wrong.error.contains("--output"));
+    }
+
     void failures_data() {
         QTest::addColumn<QStringList>("arguments");
         QTest::addColumn<int>("status");
@@ -118,6 +200,12 @@ private slots:
         const QString llama = tiny + "llama";
         QTest::newRow("no text") << QStringList{llama, "--formats", "nf4"} << 2 << "--text";
         QTest::newRow("unknown format") << QStringList{llama, "--ids", ids, "--formats", "nf5"} << 2 << "nf4";
+        QTest::newRow("unknown method") << QStringList{llama, "--ids", ids, "--formats", "nf4", "--method", "gtpq"} << 2
+                                        << "gptq";
+        QTest::newRow("method of no format")
+            << QStringList{llama, "--ids", ids, "--formats", "nf4", "--method", "hqq"} << 2 << "--method";
+        QTest::newRow("activations") << QStringList{llama, "--ids", ids, "--formats", "nf4", "--activations", "int9"}
+                                     << 2 << "int8";
         QTest::newRow("token") << QStringList{llama, "--ids", large, "--formats", "nf4"} << 1 << "999";
         QTest::newRow("words") << QStringList{llama, "--ids", words, "--formats", "nf4"} << 1 << "words.txt";
         QTest::newRow("one token") << QStringList{llama, "--ids", one, "--formats", "nf4"} << 1 << "no token to score";

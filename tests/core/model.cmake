@@ -1,4 +1,4 @@
-foreach(name product decoder backward generation evaluation variants)
+foreach(name product decoder backward generation evaluation calibrated_layers variants)
   quantoscope_test(test_${name} SOURCES core/model/test_${name}.cpp LABELS unit LIBRARIES TBB::tbb)
 endforeach()
 quantoscope_test(test_tokenizer_golden SOURCES core/model/test_tokenizer_golden.cpp LABELS unit golden)

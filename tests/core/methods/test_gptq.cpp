@@ -48,7 +48,7 @@ Matrix inverse_of(Matrix a) {
 struct Quantizer {
     int bits = 4; ///< 0: NF4
     bool affine = false;
-    bool reference = false; ///< the reference's symmetric scale
+    bool reference = true; ///< the reference's symmetric scale
     float scale = 1, zero = 0;
 
     void fit(const std::vector<double>& weights) {
@@ -212,7 +212,7 @@ private slots:
         row({"int4:scales=fp32,group=128", "gptq:act_order,static_groups", {4}, 128, true, true});
         row({"int4:scales=fp32,group=128,affine", "gptq:act_order,damp=0.1", {4, true}, 128, true});
         row({"int3:scales=fp32,group=64", "gptq:static_groups", {3}, 64, false, true});
-        row({"int3:scales=fp32,group=64", "gptq:fit=gptq", {3, false, true}, 64});
+        row({"int3:scales=fp32,group=64", "gptq:fit=format", {3, false, false}, 64});
         row({"nf4", "gptq", {0}, 64, false, false, 64});
         row({"nf4:block=32", "gptq:act_order", {0}, 32, true, true});
     }
@@ -292,8 +292,8 @@ private slots:
                                     calibration, job)
                     .weight;
             };
-            QCOMPARE(of("gptq"), of("rtn"));
-            QCOMPARE(of("gptq:act_order"), of("rtn"));
+            QCOMPARE(of("gptq:fit=format"), of("rtn"));
+            QCOMPARE(of("gptq:act_order,fit=format"), of("rtn"));
         }
     }
 

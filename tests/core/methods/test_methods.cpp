@@ -71,7 +71,7 @@ private slots:
         row("gptq:act_order,damp=0.01", "gptq:act_order");
         row(" gptq : damp=0.050 , act_order=1", "");
         row("gptq:damp=0.050,act_order=1", "gptq:act_order,damp=0.05");
-        row("gptq:fit=gptq,static_groups", "gptq:static_groups,fit=gptq");
+        row("gptq:fit=format,static_groups", "gptq:static_groups,fit=format");
         row("awq:clip=0,steps=10", "awq:steps=10,clip=0");
         row("hqq:early_stop=false", "hqq:early_stop=0");
         row("smoothquant:alpha=0.5", "smoothquant");
@@ -109,7 +109,7 @@ private slots:
         row("gptq:damp", {"damp needs a value", "damp=0.01"});
         row("gptq:damp=2", {"'2'", "damp", "0 to 1"});
         row("hqq:p=0", {"'0'", "0.1 to 1"});
-        row("gptq:fit=awq", {"'awq'", "format, gptq"});
+        row("gptq:fit=awq", {"'awq'", "gptq, format"});
         row("awq:steps=0", {"'0'", "1 to 1000"});
         row("rtn:group=3", {"method rtn", "takes none"});
     }

@@ -9,6 +9,7 @@
 #include "core/model/evaluation.h"
 #include "core/model/product.h"
 #include "core/model/quantized_weights.h"
+#include "core/model/variants.h"
 #include "core/model/windows.h"
 #include "tests/core/model/models.h"
 
@@ -32,12 +33,12 @@ void compare(const ScoreSummary& a, const ScoreSummary& b) {
 
 void compare(const Evaluation& a, const Evaluation& b) {
     compare(a.reference, b.reference);
-    QCOMPARE(a.formats.size(), b.formats.size());
-    for (std::size_t i = 0; i < a.formats.size(); ++i) {
-        compare(a.formats[i].scores, b.formats[i].scores);
-        QCOMPARE(a.formats[i].bits_per_weight, b.formats[i].bits_per_weight);
-        for (const auto& [name, linear] : a.formats[i].linears)
-            QVERIFY(close(linear.relative_error(), b.formats[i].linears.at(name).relative_error(), 1e-9));
+    QCOMPARE(a.variants.size(), b.variants.size());
+    for (std::size_t i = 0; i < a.variants.size(); ++i) {
+        compare(a.variants[i].scores, b.variants[i].scores);
+        QCOMPARE(a.variants[i].bits_per_weight, b.variants[i].bits_per_weight);
+        for (const auto& [name, linear] : a.variants[i].linears)
+            QVERIFY(close(linear.relative_error(), b.variants[i].linears.at(name).relative_error(), 1e-9));
     }
 }
 
@@ -56,7 +57,7 @@ private:
         EvaluationRequest request;
         const std::vector<int> ids = tiny_ids("llama"), others = tiny_ids("qwen3");
         request.windows = {ids, others, cut_windows(ids, {}, 13)[1], cut_windows(others, {}, 17)[0]};
-        request.specs = parse_specs(specs);
+        request.variants = combine(parse_specs(specs), {parse_method("rtn")});
         return request;
     }
 
@@ -108,7 +109,7 @@ private slots:
     void unquantized_weights_change_nothing() {
         const Decoder decoder = open_decoder(tiny_models + "llama");
         const Evaluation evaluation = evaluate(decoder, request("fp32"), *device_, job_);
-        const FormatEvaluation& format = evaluation.formats[0];
+        const VariantResult& format = evaluation.variants[0];
         QCOMPARE(format.scores.perplexity, evaluation.reference.perplexity);
         QCOMPARE(format.scores.kld_mean, 0.0);
         QCOMPARE(format.scores.top1_agreement, 1.0);
@@ -122,16 +123,17 @@ private slots:
         const Decoder decoder = open_decoder(tiny_models + "llama");
         const EvaluationRequest request = this->request("nf4,int4");
         const Evaluation evaluation = evaluate(decoder, request, *device_, job_);
-        const QuantizedWeights formats(decoder.weights().checkpoint(), request.specs, *device_, job_);
+        const auto specs = parse_specs("nf4,int4");
+        const QuantizedWeights formats(decoder.weights().checkpoint(), specs, *device_, job_);
         for (std::size_t spec = 0; spec < 2; ++spec) {
             std::vector<double> nll;
             for (const auto& window : request.windows)
                 for (const double token : nll_of(decoder.run(window, formats.hook(spec)), window))
                     nll.push_back(token);
             const double mean = std::accumulate(nll.begin(), nll.end(), 0.0) / static_cast<double>(nll.size());
-            QCOMPARE(evaluation.formats[spec].scores.tokens, nll.size());
-            QVERIFY(close(evaluation.formats[spec].scores.perplexity, std::exp(mean), 1e-5));
-            QVERIFY(evaluation.formats[spec].scores.kld_mean > 1e-3);
+            QCOMPARE(evaluation.variants[spec].scores.tokens, nll.size());
+            QVERIFY(close(evaluation.variants[spec].scores.perplexity, std::exp(mean), 1e-5));
+            QVERIFY(evaluation.variants[spec].scores.kld_mean > 1e-3);
         }
     }
 
@@ -139,7 +141,8 @@ private slots:
         const Decoder decoder = open_decoder(tiny_models + "gpt2");
         EvaluationRequest request = this->request("nf4");
         const Evaluation evaluation = evaluate(decoder, request, *device_, job_);
-        const QuantizedWeights formats(decoder.weights().checkpoint(), request.specs, *device_, job_);
+        const auto specs = parse_specs("nf4");
+        const QuantizedWeights formats(decoder.weights().checkpoint(), specs, *device_, job_);
         std::map<std::string, std::pair<double, double>> expected;
         const auto observer = [&](const LinearTensor& tensor, const Matrix& inputs, const Matrix& outputs) {
             Matrix decoded;
@@ -154,7 +157,7 @@ private slots:
         for (const auto& [name, sums] : expected) {
             const double error = std::sqrt(sums.first / sums.second);
             QVERIFY(error > 0.01);
-            QVERIFY(close(evaluation.formats[0].linears.at(name).relative_error(), error, 1e-4));
+            QVERIFY(close(evaluation.variants[0].linears.at(name).relative_error(), error, 1e-4));
         }
     }
 
@@ -164,9 +167,9 @@ private slots:
         const Evaluation layers = evaluate(decoder, request, *device_, job_);
         request.all_matrices = true;
         const Evaluation all = evaluate(decoder, request, *device_, job_);
-        QCOMPARE(all.formats[0].linears.size(), std::size_t{16});
-        QVERIFY(all.formats[0].scores.kld_mean > layers.formats[0].scores.kld_mean);
-        QVERIFY(all.formats[0].linears.at("lm_head.weight").stored_bits > 0);
+        QCOMPARE(all.variants[0].linears.size(), std::size_t{16});
+        QVERIFY(all.variants[0].scores.kld_mean > layers.variants[0].scores.kld_mean);
+        QVERIFY(all.variants[0].linears.at("lm_head.weight").stored_bits > 0);
     }
 
     void threads_do_not_matter() {
@@ -204,7 +207,7 @@ private slots:
         EvaluationRequest request = this->request("nf4");
         request.state = folder_.filePath("added.json").toStdString();
         evaluate(decoder, request, *device_, job_);
-        request.specs = parse_specs("int4,nf4");
+        request.variants = combine(parse_specs("int4,nf4"), {parse_method("rtn")});
         JobControl job;
         const Evaluation both = evaluate(decoder, request, *device_, job);
         QCOMPARE(job.total(), std::uint64_t{3 * 2 * (40 + 40 + 13 + 17)});
@@ -228,7 +231,7 @@ private slots:
         const Decoder decoder = open_decoder(tiny_models + "llama");
         EvaluationRequest request;
         request.windows = {tiny_ids("llama")};
-        request.specs = parse_specs("int8");
+        request.variants = combine(parse_specs("int8"), {parse_method("rtn")});
         request.windows[0].push_back(99);
         QVERIFY_EXCEPTION_THROWN(evaluate(decoder, request, *device_, job_), Error);
         request.windows.clear();

@@ -29,7 +29,7 @@ struct Demo {
     JobControl job;
 
     std::vector<Variant> variants(const char* formats) const {
-        return combine(parse_specs(formats), runnable_methods());
+        return combine(parse_specs(formats), {parse_method("rtn")});
     }
     std::string text() const { return std::string(as_text(MappedFile::open(material.text)->bytes())); }
 };
@@ -53,7 +53,10 @@ private slots:
         QCOMPARE(variants[0].text(), std::string("nf4"));
         QCOMPARE(variants[2].text(), std::string("int4 · hqq"));
         QVERIFY(why_not(variants[0]).empty());
-        QVERIFY(!why_not(variants[2]).empty());
+        QVERIFY(why_not(variants[2]).empty());
+        const Variant gptq{parse_spec("int4"), parse_method("gptq")};
+        QVERIFY(!why_not(gptq).empty() && why_not(gptq, true).empty());
+        QVERIFY(!why_not({parse_spec("int8"), parse_method("smoothquant")}, true).empty());
         QVERIFY(!why_not({parse_spec("iq2_xxs"), methods[0]}).empty());
     }
 
@@ -91,6 +94,34 @@ private slots:
         const double expected[] = {0.633, 0.917, 0.567};
         for (std::size_t i = 0; i < 3; ++i)
             QVERIFY2(std::abs(coarse[i].share() - expected[i]) < 0.05, qPrintable(QString::number(coarse[i].share())));
+    }
+
+    /// The weights that methods make are those that are evaluated, and spare skills that rounding loses.
+    void weights_of_methods() {
+        Demo model;
+        const auto windows = text_windows(*model.tokenizer, model.decoder.config(), model.text(),
+                                          {usual_separator(model.text()), 0, 4000});
+        const auto variants = combine(parse_specs("int2"), parse_methods("rtn,gptq,hqq"));
+        const VariantWeights weights(model.decoder, variants, *model.device, model.job, windows);
+        const std::vector<std::vector<int>> few(windows.begin(), windows.begin() + 3);
+        const auto results = evaluate_variants(model.decoder, variants, few, *model.device, model.job, {}, windows);
+        const auto skills = read_skills(model.material.skills);
+        std::vector<double> shares;
+        for (std::size_t i = 0; i < variants.size(); ++i) {
+            double nll = 0;
+            for (const auto& window : few)
+                for (const double token : nll_of(model.decoder.run(window, weights.hook(i)), window))
+                    nll += token;
+            const double perplexity = std::exp(nll / static_cast<double>(scored_tokens(few)));
+            QVERIFY(std::abs(results.variants[i].scores.perplexity / perplexity - 1) < 1e-4);
+            double share = 0;
+            for (const SkillScore& score :
+                 score_skills(model.decoder, *model.tokenizer, skills, weights.hook(i), model.job))
+                share += score.share() / 3;
+            shares.push_back(share);
+        }
+        QVERIFY(shares[1] > shares[0] && shares[2] > shares[0]);
+        QVERIFY_EXCEPTION_THROWN(VariantWeights(model.decoder, variants, *model.device, model.job), Error);
     }
 
     void text_is_cut_as_asked() {

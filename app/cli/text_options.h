@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "app/cli/command.h"
+#include "core/model/decoder.h"
+
+namespace qs::cli {
+
+/// --text, --ids, --context, --split and --tokenizer of a command that runs a model over a text.
+struct TextOptions {
+    std::string text, ids, split, tokenizer;
+    int context = 0;
+
+    /// `use` says what is done with the text.
+    void add(CLI::App& command, const std::string& use);
+    /// The text, or the file of token ids. Throws UsageError where neither is given.
+    const std::string& file() const;
+    /// All windows of a text, or of token ids where --ids is given; and the context that was chosen.
+    std::vector<std::vector<int>> windows(const std::string& file, const Decoder& decoder, Index& context) const;
+};
+
+} // namespace qs::cli
