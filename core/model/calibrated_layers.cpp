@@ -1,10 +1,10 @@
 #include "core/model/calibrated_layers.h"
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 
 #include "core/base/error.h"
+#include "core/base/stopwatch.h"
 
 namespace qs {
 
@@ -57,19 +57,6 @@ MethodSpec method_for(const MethodSpec& method, Role role) {
 Matrix matrix_of(const std::vector<float>& values, Index rows, Index columns) {
     return Eigen::Map<const Matrix>(values.data(), rows, columns);
 }
-
-/// Adds the time until its end to a sum.
-class Stopwatch {
-public:
-    explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-    ~Stopwatch() { seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-    Stopwatch(const Stopwatch&) = delete;
-    Stopwatch& operator=(const Stopwatch&) = delete;
-
-private:
-    double& seconds_;
-    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 } // namespace
 
@@ -129,11 +116,9 @@ void CalibratedLayers::begin(const LayerWeights& weights) {
     shared_calibrations_ = {};
     if (shared_.empty())
         return;
-    double seconds = 0;
-    {
-        const Stopwatch stopwatch(seconds);
-        shared_calibrations_ = collect(shared_, shared_hessian_);
-    }
+    const Stopwatch stopwatch;
+    shared_calibrations_ = collect(shared_, shared_hessian_);
+    const double seconds = stopwatch.seconds();
     for (State& state : variants_)
         if (inputs_of(state.variant) == Inputs::unquantized)
             state.seconds += seconds;
@@ -143,7 +128,7 @@ void CalibratedLayers::begin(const LayerWeights& weights) {
 
 void CalibratedLayers::quantize(std::size_t variant, LayerWeights& target, const Sink& sink) {
     State& state = variants_[variant];
-    const Stopwatch stopwatch(state.seconds);
+    const Stopwatch stopwatch;
     copy_without_matrices(*layer_, target);
     Calibrations own;
     const bool of_quantized = !state.batches.empty();
@@ -155,6 +140,7 @@ void CalibratedLayers::quantize(std::size_t variant, LayerWeights& target, const
         quantize_group(group, state.variant, of_quantized ? own : shared_calibrations_, target, sink);
     if (of_quantized && !is_last_layer())
         decoder_.advance(target, state.batches, activations_, {}, job_);
+    state.seconds += stopwatch.seconds();
 }
 
 void CalibratedLayers::quantize_group(std::size_t group, const Variant& variant, const Calibrations& calibrations,

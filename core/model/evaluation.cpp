@@ -4,7 +4,6 @@
 #include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -13,6 +12,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/base/stopwatch.h"
 #include "core/model/calibrated_layers.h"
 #include "core/model/evaluation_state.h"
 #include "core/model/product.h"
@@ -28,14 +28,6 @@ constexpr std::size_t most_hidden_bytes = std::size_t{512} << 20;
 constexpr std::size_t most_kept_bytes = std::size_t{2} << 30;
 /// Rows of logits that are compared at a time.
 constexpr Index logit_rows = 128;
-
-class Stopwatch {
-public:
-    double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-
-private:
-    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 double sum_of_squares(const Matrix& values) {
     std::vector<double> rows(static_cast<std::size_t>(values.rows()));
@@ -84,15 +76,14 @@ public:
         for (const std::size_t variant : plan.variants)
             runners_.push_back({variant, &work.state.of(request_.variants[variant]), {}, {}, nullptr, {}});
         std::vector<Variant> by_method;
-        for (Runner& runner : runners_)
-            if (const Variant& variant = request_.variants[runner.variant]; kept(runner) != nullptr)
+        for (Runner& runner : runners_) {
+            if (kept(runner) != nullptr)
                 continue;
-            else if (variant.rounds_to_nearest())
-                rounded_.push_back(&runner);
-            else {
-                by_method_.push_back(&runner);
+            const Variant& variant = variant_of(runner);
+            (variant.rounds_to_nearest() ? rounded_ : by_method_).push_back(&runner);
+            if (!variant.rounds_to_nearest())
                 by_method.push_back(variant);
-            }
+        }
         for (Runner* runner : rounded_)
             runner->state->seconds = 0;
         if (!by_method_.empty())
