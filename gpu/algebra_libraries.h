@@ -21,6 +21,7 @@ LibraryPaths toolkit_paths();
 #define QS_CUBLAS_FUNCTIONS(DO)                                                                                        \
     DO(cublasCreate)                                                                                                   \
     DO(cublasDestroy) DO(cublasSetStream) DO(cublasSsyrk) DO(cublasDsyrk) DO(cublasStrsm) DO(cublasDtrsm)
+// clang-format off: one a line
 #define QS_CUSOLVER_FUNCTIONS(DO)                                                                                      \
     DO(cusolverDnCreate)                                                                                               \
     DO(cusolverDnDestroy)                                                                                              \
@@ -28,8 +29,12 @@ LibraryPaths toolkit_paths();
     DO(cusolverDnSpotrf_bufferSize)                                                                                    \
     DO(cusolverDnDpotrf_bufferSize)                                                                                    \
     DO(cusolverDnSpotrf)                                                                                               \
-    DO(cusolverDnDpotrf) DO(cusolverDnSpotri_bufferSize) DO(cusolverDnDpotri_bufferSize) DO(cusolverDnSpotri)          \
-        DO(cusolverDnDpotri)
+    DO(cusolverDnDpotrf)                                                                                               \
+    DO(cusolverDnSpotri_bufferSize)                                                                                    \
+    DO(cusolverDnDpotri_bufferSize)                                                                                    \
+    DO(cusolverDnSpotri)                                                                                               \
+    DO(cusolverDnDpotri)
+// clang-format on
 
 /// The functions of cuBLAS and cuSOLVER that are used, under their names. They are found when the program runs, because
 /// a machine may have a driver and not the toolkit; the libraries are never unloaded.

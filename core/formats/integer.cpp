@@ -93,8 +93,7 @@ public:
 class LlmInt8TensorCodec final : public ScopedCodec<LlmInt8Codec> {
 public:
     LlmInt8TensorCodec(const LlmInt8Codec& codec, const TensorShape& shape)
-        : ScopedCodec(codec, shape), thresholded_(codec.has_threshold()),
-          outlier_(thresholded_ ? shape.columns : 0) {}
+        : ScopedCodec(codec, shape), thresholded_(codec.has_threshold()), outlier_(thresholded_ ? shape.columns : 0) {}
 
     bool needs_scan() const override { return thresholded_ || ScopedCodec::needs_scan(); }
 
@@ -129,9 +128,7 @@ public:
         }
     }
 
-    double stored_bits() const override {
-        return LlmInt8Codec::stored_bits(shape().rows, shape().columns, outliers_);
-    }
+    double stored_bits() const override { return LlmInt8Codec::stored_bits(shape().rows, shape().columns, outliers_); }
 
     std::optional<Codebook> codebook() const override { return even_codebook(256, -128.0 / 127, 1.0 / 127); }
 
