@@ -42,7 +42,9 @@ QCPRange DeviationBars::shown(bool log, double room) const {
         const double lower = base_ > 0 ? range->lower / std::pow(range->upper / range->lower, 0.06) : range->lower / 2;
         return {lower, range->upper * std::max(1.02, std::pow(range->upper / lower, room))};
     }
-    const double size = range->size() > 0 ? range->size() : std::max(std::abs(range->upper), 1e-9);
+    if (range->size() == 0 && range->upper == 0)
+        return {0, 1};
+    const double size = range->size() > 0 ? range->size() : std::abs(range->upper);
     const double margin = range->lower == base_ && base_ == 0 ? 0 : 0.06 * size;
     return {range->lower - margin, range->upper + room * size};
 }
