@@ -7,24 +7,11 @@
 #include "core/device/discovery.h"
 #include "core/device/fallback.h"
 #include "core/formats/registry.h"
+#include "tests/gpu/emulated_setting.h"
 
 using namespace qs;
 
 namespace {
-
-/// Sets a variable of the emulated GPU (emulated/cuda_runtime_api.h) while it lives.
-class Setting {
-public:
-    Setting(const char* name, long long value) : name_(QByteArray("QUANTOSCOPE_EMULATED_") + name) {
-        qputenv(name_.constData(), QByteArray::number(value));
-    }
-    ~Setting() { qunsetenv(name_.constData()); }
-    Setting(const Setting&) = delete;
-    Setting& operator=(const Setting&) = delete;
-
-private:
-    QByteArray name_;
-};
 
 std::vector<float> normal_weights(std::size_t count) {
     std::mt19937_64 random(1);

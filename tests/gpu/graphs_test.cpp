@@ -11,6 +11,7 @@
 #include "core/base/mapped_file.h"
 #include "core/device/device.h"
 #include "core/formats/registry.h"
+#include "tests/gpu/emulated_setting.h"
 
 using namespace qs;
 
@@ -76,20 +77,6 @@ QString difference(const TensorReport& a, const TensorReport& b) {
     }
     return a.results.size() == b.results.size() ? QString() : "number of formats";
 }
-
-/// Sets a variable of the emulated GPU (emulated/cuda_runtime_api.h) while it lives.
-class Setting {
-public:
-    Setting(const char* name, long long value) : name_(QByteArray("QUANTOSCOPE_EMULATED_") + name) {
-        qputenv(name_.constData(), QByteArray::number(value));
-    }
-    ~Setting() { qunsetenv(name_.constData()); }
-    Setting(const Setting&) = delete;
-    Setting& operator=(const Setting&) = delete;
-
-private:
-    QByteArray name_;
-};
 
 /// What the host asked of an emulated GPU.
 struct Counts {

@@ -62,6 +62,8 @@ signals:
 protected:
     Session* session() const { return session_; }
     const QualityData& data() const { return data_; }
+    /// Gives a pane of bars a row for each variant, the first on top, with their names on the left.
+    void setVariantRows(QCPAxisRect* pane, int rowHeight);
     bool selected(const Variant& variant) const { return session_->selectedSpec() == variant.format; }
 
 private:

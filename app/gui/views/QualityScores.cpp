@@ -188,20 +188,7 @@ void QualityScores::fillBars() {
         entries.push_back({"error", tr("± standard error"), Theme::instance().text(), LegendEntry::Mark::tick, false});
     plot()->keys()->setEntries(std::move(entries));
 
-    const int rows = static_cast<int>(data().variants.size());
-    barPane_->setMinimumSize(60, row_height * std::max(rows, 2));
-    QCPAxis* y = barPane_->axis(QCPAxis::atLeft);
-    plot()->setFixedTicker(y, QSharedPointer<QCPAxisTicker>(new IndexTicker(
-                                  0, rows - 1,
-                                  [this](double at, double) {
-                                      const auto index = static_cast<std::size_t>(at);
-                                      return index < data().variants.size() ? nameOf(data().variants[index])
-                                                                            : QString();
-                                  },
-                                  64)));
-    y->setTickLength(0);
-    y->setRangeReversed(true);
-    y->setRange(-0.6, std::max(rows, 1) - 0.4);
+    setVariantRows(barPane_, row_height);
 }
 
 void QualityScores::fillPoints() {

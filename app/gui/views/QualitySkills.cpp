@@ -107,25 +107,12 @@ void QualitySkills::fillSkill(std::size_t skill) {
         }
         bars.push_back(std::move(bar));
     }
-    const int rows = static_cast<int>(bars.size());
     bars_[skill]->setBars(std::move(bars));
     if (skill < data().reference_skills.size())
         bars_[skill]->setLine(DeviationBars::Line{data().reference_skills[skill].share(), 0, {}});
     else
         bars_[skill]->setLine(std::nullopt);
-    panes_[skill]->setMinimumSize(60, row_height * std::max(rows, 2));
-    QCPAxis* y = panes_[skill]->axis(QCPAxis::atLeft);
-    plot()->setFixedTicker(y, QSharedPointer<QCPAxisTicker>(new IndexTicker(
-                                  0, rows - 1,
-                                  [this](double at, double) {
-                                      const auto index = static_cast<std::size_t>(at);
-                                      return index < data().variants.size() ? nameOf(data().variants[index])
-                                                                            : QString();
-                                  },
-                                  64)));
-    y->setTickLength(0);
-    y->setRangeReversed(true);
-    y->setRange(-0.6, std::max(rows, 1) - 0.4);
+    setVariantRows(panes_[skill], row_height);
 }
 
 std::optional<ReadoutText> QualitySkills::readoutAt(QCPAxisRect* pane, QPointF position) const {
