@@ -71,16 +71,28 @@ private:
 
 // --- scales ----------------------------------------------------------------------------------------------------
 
-/// Symmetric integers with the reference's scale (quant.py, find_params): over the range ±absmax, or from 0 where no
-/// weight is negative.
+/// A group of zeros has the range ±1 in the reference (quant.py, find_params).
+MinMax widened(const MinMax& extent) {
+    MinMax wide = extent;
+    if (extent.min == 0 && extent.max == 0) {
+        wide.add(-1);
+        wide.add(1);
+    }
+    return wide;
+}
+
+/// Integers with the reference's scales. Symmetric: over the range ±absmax, or from 0 where no weight is negative.
 struct ReferenceSymmetricCodec : SymmetricIntCodec {
     using Extent = MinMax;
     void extend(Extent& extent, float w) const { extent.add(w); }
     Scale fit(const Extent& extent) const {
-        const float absmax = std::max(-extent.min, extent.max);
-        const float range = extent.min < 0 ? absmax + absmax : absmax;
-        return {stored_scale(range / (2 * half_range() - 1), half_scales)};
+        const MinMax range = widened(extent);
+        const float absmax = std::max(-range.min, range.max);
+        return {stored_scale((range.min < 0 ? absmax + absmax : absmax) / (2 * half_range() - 1), half_scales)};
     }
+};
+struct ReferenceAffineCodec : AffineIntCodec {
+    Scale fit(const Extent& extent) const { return AffineIntCodec::fit(widened(extent)); }
 };
 
 template <class Codec, class T>
@@ -265,10 +277,14 @@ private:
 } // namespace
 
 void apply_gptq(const MethodInput& input, MethodResult& result) {
+    const bool as_reference = input.method.choice("fit") == "gptq";
     with_weight_codec(input.format, [&]<class Codec>(const Codec& codec) {
         if constexpr (std::is_same_v<Codec, SymmetricIntCodec>)
-            if (input.method.choice("fit") == "gptq")
+            if (as_reference)
                 return Solver(ReferenceSymmetricCodec{codec}, input).solve(result);
+        if constexpr (std::is_same_v<Codec, AffineIntCodec>)
+            if (as_reference)
+                return Solver(ReferenceAffineCodec{codec}, input).solve(result);
         Solver(codec, input).solve(result);
     });
 }

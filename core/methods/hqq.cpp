@@ -6,7 +6,7 @@
 #include "core/methods/matrix.h"
 #include "core/methods/rounding.h"
 
-// HQQ: Badri and Shaji (2023), after optimize_weights_proximal_v2 in hqq/core/optimize.py and Quantizer.quantize in
+// HQQ: Badri and Shaji (2023), after optimize_weights_proximal_legacy in hqq/core/optimize.py and Quantizer.quantize in
 // hqq/core/quantize.py of mobiusml/hqq at e0b1d00e, in float32 and with groups along the rows. Only zero points move:
 // they become fractions, which minimise an lp norm of the error.
 
@@ -43,19 +43,16 @@ public:
     }
 
     void solve(MethodResult& result) {
-        std::vector<float> kept = zeros(), next(grids_.size());
+        const bool stops_early = input_.method.flag("early_stop");
+        std::vector<float> next(grids_.size());
         double beta = input_.method.real("beta"), least = std::numeric_limits<double>::infinity();
         for (int i = 0; i < input_.method.integer("iterations"); ++i) {
             const double error = step(static_cast<float>(beta), next);
-            if (input_.method.flag("early_stop")) {
-                if (!(error < least)) {
-                    set_zeros(kept);
-                    break;
-                }
-                least = error;
-                kept = zeros();
-            }
+            // As in the reference zero points move once more before the iterations stop.
             set_zeros(next);
+            if (stops_early && !(error < least))
+                break;
+            least = error;
             beta *= input_.method.real("kappa");
         }
         round(result);
@@ -71,12 +68,6 @@ private:
         return {density, codec_.bits == 4 ? std::rint(zero) : zero};
     }
 
-    std::vector<float> zeros() const {
-        std::vector<float> zeros;
-        for (const Grid& grid : grids_)
-            zeros.push_back(grid.zero);
-        return zeros;
-    }
     void set_zeros(const std::vector<float>& zeros) {
         for (std::size_t i = 0; i < zeros.size(); ++i)
             grids_[i].zero = zeros[i];

@@ -63,31 +63,41 @@ Parameter flag(std::string name, bool value, std::string help) {
 }
 
 std::vector<Parameter> gptq_parameters() {
-    return {
-        flag("act_order", false, "Takes the columns with the largest inputs first."),
-        flag("static_groups", false, "Fits all scales to the weights as they were before any was rounded."),
-        real("damp", "0.01", 0, 1, "Added to the Hessian's diagonal, as a part of its mean."),
-        integer("columns", "128", 1, 65536, "Columns after which the rest of the matrix is brought up to date."),
-        {"fit",
-         Kind::choice,
-         "gptq",
-         {"gptq", "format"},
-         0,
-         0,
-         "Whose symmetric integer scale: the reference's, 2·absmax / (2ⁿ − 1), or the format's, absmax / (2ⁿ⁻¹ − 1)."}};
+    return {flag("act_order", false, "Takes the columns with the largest inputs first."),
+            flag("static_groups", false, "Fits all scales to the weights as they were before any was rounded."),
+            real("damp", "0.01", 0, 1, "Added to the Hessian's diagonal, as a part of its mean."),
+            integer("columns", "128", 1, 65536, "Columns after which the rest of the matrix is brought up to date."),
+            {"fit",
+             Kind::choice,
+             "gptq",
+             {"gptq", "format"},
+             0,
+             0,
+             "Whose integer scale: the reference's, if symmetric 2·absmax / (2ⁿ − 1), or the format's, absmax / (2ⁿ⁻¹ "
+             "− 1)."}};
 }
 
 std::vector<Parameter> awq_parameters() {
     return {integer("steps", "20", 1, 1000, "Exponents of the inputs' mean magnitude that are tried, from 0 up."),
-            flag("clip", true, "Searches for how far each group is clipped; the reference leaves q and k unclipped.")};
+            flag("clip", true, "Searches for how far each group is clipped; the reference leaves q and k unclipped."),
+            flag("duo", false, "Divides the powers by those of the columns' mean magnitude, as AutoAWQ does."),
+            {"fit",
+             Kind::choice,
+             "awq",
+             {"awq", "format"},
+             0,
+             0,
+             "Whose affine integer scale: the reference's, (max − min) / (2ⁿ − 1), or the format's, whose range holds "
+             "0."}};
 }
 
 std::vector<Parameter> hqq_parameters() {
-    return {real("p", "0.7", 0.1, 1, "The norm of the error: below 1 it spares outliers."),
-            real("beta", "10", 0.001, 1e6, "How strongly the error is held to its shrunk form."),
-            real("kappa", "1.01", 1, 10, "By which beta grows in each iteration."),
-            integer("iterations", "20", 1, 1000, "At most so many."),
-            flag("early_stop", true, "Stops where the mean error no longer falls.")};
+    return {
+        real("p", "0.7", 0.1, 1, "The norm of the error: below 1 it spares outliers."),
+        real("beta", "10", 0.001, 1e6, "How strongly the error is held to its shrunk form."),
+        real("kappa", "1", 1, 10, "By which beta grows in each iteration; the reference's other solvers take 1.01."),
+        integer("iterations", "20", 1, 1000, "At most so many."),
+        flag("early_stop", true, "Stops where the mean error no longer falls.")};
 }
 
 std::vector<Parameter> smoothquant_parameters() {

@@ -16,13 +16,16 @@ std::vector<std::uint64_t> cuts_of(const TensorCodec& codec, std::uint64_t count
 std::unique_ptr<TensorCodec> scanned_codec(const FormatSpec& format, const float* weights, const TensorShape& shape,
                                            const float* importance, const JobControl& job) {
     auto codec = bind_codec(format, shape, importance);
-    if (codec->needs_scan()) {
-        for_each_part(
-            *codec, weights, shape.count(), job,
-            [&](const float* part, std::uint64_t begin, std::size_t count) { codec->scan(part, begin, count); });
-        codec->finish_scan();
-    }
+    scan(*codec, weights, shape.count(), job);
     return codec;
+}
+
+void scan(TensorCodec& codec, const float* weights, std::uint64_t count, const JobControl& job) {
+    if (!codec.needs_scan())
+        return;
+    for_each_part(codec, weights, count, job,
+                  [&](const float* part, std::uint64_t begin, std::size_t length) { codec.scan(part, begin, length); });
+    codec.finish_scan();
 }
 
 std::vector<float> reconstruct(const TensorCodec& codec, const float* weights, std::uint64_t count,
@@ -36,15 +39,19 @@ std::vector<float> reconstruct(const TensorCodec& codec, const float* weights, s
 
 void round_to_nearest(const FormatSpec& format, const float* weights, const TensorShape& shape, const float* importance,
                       const JobControl& job, MethodResult& result) {
-    const auto codec = scanned_codec(format, weights, shape, importance, job);
-    result.weight = reconstruct(*codec, weights, shape.count(), job);
-    result.stored = codec->store(weights);
-    result.bits_per_weight = codec->stored_bits() / static_cast<double>(shape.count());
+    round_to_nearest(*scanned_codec(format, weights, shape, importance, job), weights, shape.count(), job, result);
 }
 
-void round_smoothed(const FormatSpec& format, const std::vector<float>& smoothed, const TensorShape& shape,
-                    const JobControl& job, MethodResult& result) {
-    round_to_nearest(format, smoothed.data(), shape, nullptr, job, result);
+void round_to_nearest(const TensorCodec& codec, const float* weights, std::uint64_t count, const JobControl& job,
+                      MethodResult& result) {
+    result.weight = reconstruct(codec, weights, count, job);
+    result.stored = codec.store(weights);
+    result.bits_per_weight = codec.stored_bits() / static_cast<double>(count);
+}
+
+void round_smoothed(const TensorCodec& codec, const std::vector<float>& smoothed, const JobControl& job,
+                    MethodResult& result) {
+    round_to_nearest(codec, smoothed.data(), smoothed.size(), job, result);
     unscale_columns(result.weight, result.smoothing);
 }
 

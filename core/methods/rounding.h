@@ -28,6 +28,8 @@ void for_each_part(const TensorCodec& codec, const float* weights, std::uint64_t
 /// The format bound to a matrix, after the scan if it needs one.
 std::unique_ptr<TensorCodec> scanned_codec(const FormatSpec& format, const float* weights, const TensorShape& shape,
                                            const float* importance, const JobControl& job);
+/// The scan itself, if the codec needs one.
+void scan(TensorCodec& codec, const float* weights, std::uint64_t count, const JobControl& job);
 /// The weights rounded to the nearest codes.
 std::vector<float> reconstruct(const TensorCodec& codec, const float* weights, std::uint64_t count,
                                const JobControl& job);
@@ -36,10 +38,12 @@ std::vector<float> reconstruct(const TensorCodec& codec, const float* weights, s
 /// value a column, or is null.
 void round_to_nearest(const FormatSpec& format, const float* weights, const TensorShape& shape, const float* importance,
                       const JobControl& job, MethodResult& result);
+void round_to_nearest(const TensorCodec& codec, const float* weights, std::uint64_t count, const JobControl& job,
+                      MethodResult& result);
 
 /// The same of weights that were multiplied by result.smoothing, by which the reconstruction is divided again.
-void round_smoothed(const FormatSpec& format, const std::vector<float>& smoothed, const TensorShape& shape,
-                    const JobControl& job, MethodResult& result);
+void round_smoothed(const TensorCodec& codec, const std::vector<float>& smoothed, const JobControl& job,
+                    MethodResult& result);
 
 /// Columns of a matrix times, or divided by, factors.
 void scale_columns(std::vector<float>& weights, std::span<const float> factors);

@@ -53,7 +53,8 @@ void apply_smoothquant(const MethodInput& input, MethodResult& result) {
     result.input_absmax = smoothed_absmax(input.calibration, result.smoothing);
     std::vector<float> scaled(input.weights, input.weights + input.shape.count());
     scale_columns(scaled, result.smoothing);
-    round_smoothed(input.format, scaled, input.shape, input.job, result);
+    round_smoothed(*scanned_codec(input.format, scaled.data(), input.shape, nullptr, input.job), scaled, input.job,
+                   result);
 }
 
 } // namespace qs

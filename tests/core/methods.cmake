@@ -3,6 +3,7 @@ quantoscope_test(test_methods SOURCES core/methods/test_methods.cpp LABELS unit 
 quantoscope_test(test_calibration SOURCES core/methods/test_calibration.cpp LABELS unit)
 quantoscope_test(test_gptq SOURCES core/methods/test_gptq.cpp LABELS unit LIBRARIES TBB::tbb)
 quantoscope_test(test_searches SOURCES core/methods/test_searches.cpp LABELS unit)
+quantoscope_test(test_golden_methods SOURCES core/methods/test_golden_methods.cpp LABELS golden)
 quantoscope_test(test_activations SOURCES core/methods/test_activations.cpp LABELS unit)
 quantoscope_test(test_imatrix_collector SOURCES core/methods/test_imatrix_collector.cpp LABELS unit)
 quantoscope_test(test_qat SOURCES core/methods/test_qat.cpp LABELS unit LIBRARIES TBB::tbb)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes expected/awq.json and expected/hqq.json: what AWQ and HQQ make of small layers, computed with numpy after the
 reference implementations (mit-han-lab/llm-awq d6e797a4: auto_scale.py, auto_clip.py; mobiusml/hqq e0b1d00e:
-optimize_weights_proximal_v2 and Quantizer.quantize). AWQ measures outputs on the rows themselves, as its reference
-does. The formats are those of this program."""
+optimize_weights_proximal_legacy and Quantizer.quantize). AWQ measures outputs on the rows themselves, as its reference
+does; duo scaling is that of casper-hansen/AutoAWQ 88e4c76b. The formats are those of this program, but for AWQ's affine
+integers."""
 
 import json
 import pathlib
@@ -40,12 +41,11 @@ def made_layer(rows, columns, tokens, seed):
 def quantize_int(w, bits, affine):
     """Groups in rows of w."""
     w = w.astype(f32)
-    if affine:
-        low, high = np.minimum(w.min(1, keepdims=True), 0), np.maximum(w.max(1, keepdims=True), 0)
+    if affine:  # AWQ's own
+        low, high = w.min(1, keepdims=True), w.max(1, keepdims=True)
         top = f32(2**bits - 1)
-        scale = (high - low) / top
-        scale[scale == 0] = 1
-        zero = np.clip(np.rint(-low / scale), 0, top)
+        scale = np.maximum(high - low, f32(1e-5)) / top
+        zero = np.clip(-np.rint(low / scale), 0, top)
         return (np.clip(np.rint(w / scale) + zero, 0, top) - zero) * scale
     scale = np.abs(w).max(1, keepdims=True) / f32(2 ** (bits - 1) - 1)
     scale[scale == 0] = 1
@@ -70,12 +70,17 @@ def by_group(w, group, quantize):
 
 # --- AWQ -------------------------------------------------------------------------------------------------------
 
-def awq(w, x, group, quantize):
+def awq(w, x, group, quantize, duo):
     mean = np.abs(x.astype(np.float64)).mean(0)
+    parts = np.abs(w.astype(np.float64)).reshape(-1, group)
+    magnitude = (parts / (parts.max(1, keepdims=True) + 1e-6)).reshape(w.shape).mean(0)
     exact = x.astype(np.float64) @ w.T.astype(np.float64)
     losses, best = [], None
     for step in range(20):
-        scale = np.maximum(mean ** (step / 20), 1e-4)
+        scale = mean ** (step / 20)
+        if duo:
+            scale = scale / (magnitude ** (1 - step / 20) + 1e-4)
+        scale = np.maximum(scale, 1e-4)
         scale = (scale / np.sqrt(scale.max() * scale.min())).astype(f32)
         q = by_group(w * scale, group, quantize) / scale
         losses.append(((x.astype(np.float64) @ q.T.astype(np.float64) - exact) ** 2).mean())
@@ -99,10 +104,10 @@ def awq(w, x, group, quantize):
     return step / 20, scale, losses, unclipped, by_group(clipped, group, quantize) / scale
 
 
-def awq_case(name, seed, group, quantize):
+def awq_case(name, seed, group, quantize, duo=False):
     w, x = made_layer(8, 128, 200, seed)
-    ratio, scale, losses, unclipped, weight = awq(w, x, group, quantize)
-    return {"format": name, "seed": seed, "rows": 8, "columns": 128, "tokens": 200, "ratio": ratio,
+    ratio, scale, losses, unclipped, weight = awq(w, x, group, quantize, duo)
+    return {"format": name, "method": "awq:duo" if duo else "awq", "seed": seed, "rows": 8, "columns": 128, "tokens": 200, "ratio": ratio,
             "scales": scale.tolist(), "losses": losses, "unclipped": unclipped.flatten().tolist(),
             "weight": weight.flatten().tolist()}
 
@@ -119,25 +124,21 @@ def hqq(w, bits, early_stop, beta):
     zero = -low * scale
     if bits == 4:
         zero = np.rint(zero)
-    kappa, p = 1.01, f32(0.7)
-    best, kept, iterations = np.inf, zero, 0
+    p = f32(0.7)
+    best, iterations = np.inf, 0
     for _ in range(20):
         q = np.clip(np.rint(w * scale + zero), 0, top)
         r = (q - zero) / scale
         error = np.abs(w - r).mean(dtype=np.float64)
-        if early_stop:
-            if error < best:
-                best, kept = error, zero
-            else:
-                zero = kept
-                break
         e = w - r
         with np.errstate(divide="ignore", invalid="ignore"):
             shrunk = np.sign(e) * np.maximum(np.abs(e) - np.abs(e) ** (p - f32(1)) / f32(beta), 0)
         shrunk[e == 0] = 0
         zero = (q - (w - shrunk) * scale).mean(1, keepdims=True, dtype=np.float64).astype(f32)
-        beta *= kappa
         iterations += 1
+        if early_stop and not error < best:
+            break
+        best = error
     q = np.clip(np.rint(w * scale + zero), 0, top)
     return q, 1 / scale, zero, iterations
 
@@ -169,6 +170,7 @@ write("awq.json", [
     awq_case("int4:group=64,affine,scales=fp32", 21, 64, lambda w: quantize_int(w, 4, True)),
     awq_case("int3:group=32,scales=fp32", 22, 32, lambda w: quantize_int(w, 3, False)),
     awq_case("nf4", 23, 64, quantize_nf4),
+    awq_case("int4:group=32,affine,scales=fp32", 24, 32, lambda w: quantize_int(w, 4, True), True),
 ])
 write("hqq.json", [hqq_case(bits, 30 + bits, group, early_stop)
                    for bits, group in ((8, 128), (4, 64), (4, 128), (3, 64), (2, 16))
