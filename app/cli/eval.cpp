@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <optional>
 
 #include "app/cli/running.h"
+#include "app/cli/skill_scores.h"
 #include "app/cli/table.h"
 #include "app/cli/text_options.h"
 #include "core/model/evaluation.h"
 #include "core/model/text_windows.h"
+#include "core/model/variants.h"
 
 namespace qs::cli {
 
@@ -16,7 +19,7 @@ namespace {
 
 struct Options {
     std::string checkpoint, formats, methods = "rtn", activations = "none", imatrix, state;
-    std::string calibration;
+    std::string calibration, skills;
     int tokens = 0, calibration_tokens = 8192;
     TextOptions text;
     bool all_matrices = false, no_layer_errors = false, json = false;
@@ -40,6 +43,8 @@ struct Run {
     std::vector<Variant> left_out;
     Evaluation evaluation;
     double seconds = 0;
+    std::vector<SkillScore> reference_skills;    ///< empty where none are measured
+    std::vector<std::vector<SkillScore>> skills; ///< by variant; empty for those that round inputs
 };
 
 /// Fewer tokens are no text to calibrate on where there is another.
@@ -84,6 +89,22 @@ std::vector<Variant> variants_of(const Options& options, std::vector<Variant>& l
     return variants;
 }
 
+/// Asks the unquantized model and every variant that is made of weights alone.
+void measure_skills(const Options& options, const Decoder& decoder, const EvaluationRequest& request, Device& device,
+                    JobControl& job, Run& run) {
+    const std::vector<Skill> skills = read_skills(options.skills);
+    const auto tokenizer = options.text.open(*run.checkpoint);
+    const auto scores = [&](const WeightHook& hook) { return score_skills(decoder, *tokenizer, skills, hook, job); };
+    run.reference_skills = scores({});
+    for (const Variant& variant : request.variants) {
+        auto& own = run.skills.emplace_back();
+        if (!why_not(variant, true).empty() || variant.activations != Activations::none)
+            continue;
+        const VariantWeights weights(decoder, {variant}, device, job, request.calibration);
+        own = scores(weights.hook(0));
+    }
+}
+
 Run run(const Options& options) {
     const std::string& file = options.text.file();
     Run run;
@@ -113,6 +134,8 @@ Run run(const Options& options) {
     watched = &running.job;
     const auto start = std::chrono::steady_clock::now();
     run.evaluation = evaluate(decoder, request, *device, running.job);
+    if (!options.skills.empty())
+        measure_skills(options, decoder, request, *device, running.job, run);
     run.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return run;
 }
@@ -184,8 +207,13 @@ Json document(const Run& run) {
                  {{"perplexity", json_number(reference.perplexity)},
                   {"perplexity_stderr", json_number(reference.perplexity_stderr)}}},
                 {"results", Json::array()}};
-    for (const VariantResult& variant : run.evaluation.variants)
-        result["results"].push_back(result_json(*run.checkpoint, variant));
+    for (std::size_t i = 0; i < run.evaluation.variants.size(); ++i) {
+        Json& variant = result["results"].emplace_back(result_json(*run.checkpoint, run.evaluation.variants[i]));
+        if (!run.skills.empty())
+            variant["skills"] = run.skills[i].empty() ? Json() : skills_json(run.skills[i]);
+    }
+    if (!run.reference_skills.empty())
+        result["reference"]["skills"] = skills_json(run.reference_skills);
     return result;
 }
 
@@ -193,34 +221,54 @@ std::string with_error(double value, double error, int digits = 4) {
     return fmt::format("{} ± {}", fixed(value, digits), fixed(error, digits));
 }
 
+std::vector<std::string> variant_row(const VariantResult& result) {
+    const ScoreSummary& scores = result.scores;
+    const auto error = [](const auto& linear) { return linear.second.relative_error(); };
+    const auto worst = std::ranges::max_element(result.linears, {}, error);
+    return {result.variant.text(),
+            fixed(result.bits_per_weight, 4),
+            with_error(scores.perplexity, scores.perplexity_stderr),
+            with_error(scores.kld_mean, scores.kld_stderr, 6),
+            fixed(scores.kld_median, 6),
+            fixed(scores.kld_p99, 6),
+            with_error(100 * scores.top1_agreement, 100 * scores.top1_stderr, 2) + " %",
+            fixed(result.seconds, 1),
+            worst == result.linears.end() || error(*worst) == 0
+                ? ""
+                : fmt::format("{} {}", number(error(*worst), 3), worst->first)};
+}
+
+Table results_table(const Run& run) {
+    std::vector<Table::Column> columns{{"format"},
+                                       {"bits/weight", true},
+                                       {"perplexity", true},
+                                       {"KLD mean", true},
+                                       {"KLD median", true},
+                                       {"KLD 99 %", true},
+                                       {"same top token", true},
+                                       {"seconds", true},
+                                       {"worst layer's output error"}};
+    for (const SkillScore& skill : run.reference_skills)
+        columns.push_back({skill.name, true});
+    Table table(columns);
+    const auto add = [&](std::vector<std::string> row, const std::vector<SkillScore>& skills) {
+        std::ranges::transform(skills, std::back_inserter(row), share_text);
+        row.resize(columns.size());
+        table.add(std::move(row));
+    };
+    const ScoreSummary& reference = run.evaluation.reference;
+    add({"(unquantized)", "", with_error(reference.perplexity, reference.perplexity_stderr), "", "", "", "", "", ""},
+        run.reference_skills);
+    for (std::size_t i = 0; i < run.evaluation.variants.size(); ++i)
+        add(variant_row(run.evaluation.variants[i]), run.skills.empty() ? std::vector<SkillScore>() : run.skills[i]);
+    return table;
+}
+
 std::string text(const Run& run) {
     const ScoreSummary& reference = run.evaluation.reference;
-    Table table({{"format"},
-                 {"bits/weight", true},
-                 {"perplexity", true},
-                 {"KLD mean", true},
-                 {"KLD median", true},
-                 {"KLD 99 %", true},
-                 {"same top token", true},
-                 {"seconds", true},
-                 {"worst layer's output error"}});
-    table.add(
-        {"(unquantized)", "", with_error(reference.perplexity, reference.perplexity_stderr), "", "", "", "", "", ""});
-    for (const VariantResult& variant : run.evaluation.variants) {
-        const ScoreSummary& scores = variant.scores;
-        const auto error = [](const auto& linear) { return linear.second.relative_error(); };
-        const auto worst = std::ranges::max_element(variant.linears, {}, error);
-        table.add(
-            {variant.variant.text(), fixed(variant.bits_per_weight, 4),
-             with_error(scores.perplexity, scores.perplexity_stderr), with_error(scores.kld_mean, scores.kld_stderr, 6),
-             fixed(scores.kld_median, 6), fixed(scores.kld_p99, 6),
-             with_error(100 * scores.top1_agreement, 100 * scores.top1_stderr, 2) + " %", fixed(variant.seconds, 1),
-             worst == variant.linears.end() || error(*worst) == 0
-                 ? ""
-                 : fmt::format("{} {}", number(error(*worst), 3), worst->first)});
-    }
-    std::string text = fmt::format("{}\n{} tokens in {} windows of at most {}, {:.1f} s on {}\n", table.text(),
-                                   reference.tokens, run.windows, run.context, run.seconds, run.device.name);
+    std::string text =
+        fmt::format("{}\n{} tokens in {} windows of at most {}, {:.1f} s on {}\n", results_table(run).text(),
+                    reference.tokens, run.windows, run.context, run.seconds, run.device.name);
     if (!run.calibration.windows.empty())
         text += fmt::format("calibrated on {} tokens of {}{}\n", scored_tokens(run.calibration.windows),
                             run.calibration.source,
@@ -279,6 +327,7 @@ void add_eval(CLI::App& app, Action& action) {
         ->type_name("FILE");
     command->add_flag("--no-layer-errors", options->no_layer_errors,
                       "Do not measure the output error of every linear layer, which takes about half of the time");
+    add_skills_option(*command, options->skills);
     options->device.add_device(*command);
     options->device.add_threads(*command);
     command->add_flag("--json", options->json, "Print one JSON document");

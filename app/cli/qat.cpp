@@ -6,12 +6,12 @@
 
 #include "app/cli/command.h"
 #include "app/cli/running.h"
+#include "app/cli/skill_scores.h"
 #include "app/cli/table.h"
 #include "core/base/mapped_file.h"
 #include "core/checkpoint/text.h"
 #include "core/methods/qat.h"
 #include "core/model/quantized_weights.h"
-#include "core/model/skills.h"
 #include "core/model/text_windows.h"
 
 namespace qs::cli {
@@ -161,16 +161,13 @@ Json point_json(const QatPoint& point) {
 }
 
 Json measured_json(const Measured& measured) {
-    Json skills = Json::object();
-    for (const SkillScore& skill : measured.skills)
-        skills[skill.name] = {{"right", skill.right}, {"asked", skill.asked}};
     return {{"method", measured.name},
             {"perplexity", json_number(measured.scores.perplexity)},
             {"perplexity_stderr", json_number(measured.scores.perplexity_stderr)},
             {"kld_mean", json_number(measured.scores.kld_mean)},
             {"kld_stderr", json_number(measured.scores.kld_stderr)},
             {"top1_agreement", json_number(measured.scores.top1_agreement)},
-            {"skills", std::move(skills)}};
+            {"skills", skills_json(measured.skills)}};
 }
 
 Json document(const Run& run) {
@@ -206,7 +203,7 @@ std::string text(const Run& run) {
             fmt::format("{} ± {}", fixed(scores.kld_mean, 6), fixed(scores.kld_stderr, 6)),
             fixed(100 * scores.top1_agreement, 2) + " %"};
         for (const SkillScore& skill : measured.skills)
-            row.push_back(fixed(100 * skill.share(), 1) + " %");
+            row.push_back(share_text(skill));
         table.add(std::move(row));
     }
     const QatResult& result = run.result;
@@ -283,10 +280,7 @@ void add_qat(CLI::App& app, Action& action) {
         ->add_option("--eval-text", options->eval_text,
                      "Text to measure the result on (default: the windows that were held back)")
         ->type_name("FILE");
-    command
-        ->add_option("--skills", options->skills,
-                     "Prompts with their answers to score, as the demo model's skills.json")
-        ->type_name("FILE");
+    add_skills_option(*command, options->skills);
     command
         ->add_option("--tokenizer", options->tokenizer,
                      "Folder or file of the tokenizer, where it is neither in the checkpoint nor beside it")

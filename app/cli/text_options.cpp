@@ -29,14 +29,9 @@ std::vector<std::vector<int>> windows_of_ids(const TextOptions& options, const s
     return windows;
 }
 
-std::unique_ptr<Tokenizer> tokenizer_of(const TextOptions& options, const Checkpoint& checkpoint) {
-    return options.tokenizer.empty() ? open_tokenizer(checkpoint)
-                                     : open_tokenizer(std::filesystem::path(options.tokenizer));
-}
-
 std::vector<std::vector<int>> windows_of_text(const TextOptions& options, const std::string& file,
                                               const Decoder& decoder, Index& context) {
-    const auto tokenizer = tokenizer_of(options, decoder.weights().checkpoint());
+    const auto tokenizer = options.open(decoder.weights().checkpoint());
     context = context_of(options, decoder.config(), !options.split.empty());
     return text_windows(*tokenizer, decoder.config(), read_file(file), {options.split, context, 0});
 }
@@ -69,6 +64,10 @@ const std::string& TextOptions::file() const {
     if (text.empty() && ids.empty())
         throw UsageError("--text or --ids is required");
     return ids.empty() ? text : ids;
+}
+
+std::unique_ptr<Tokenizer> TextOptions::open(const Checkpoint& checkpoint) const {
+    return tokenizer.empty() ? open_tokenizer(checkpoint) : open_tokenizer(std::filesystem::path(tokenizer));
 }
 
 std::vector<std::vector<int>> TextOptions::windows(const std::string& file, const Decoder& decoder,

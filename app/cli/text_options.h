@@ -1,10 +1,12 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "app/cli/command.h"
 #include "core/model/decoder.h"
+#include "core/model/tokenizer.h"
 
 namespace qs::cli {
 
@@ -17,6 +19,8 @@ struct TextOptions {
     void add(CLI::App& command, const std::string& use);
     /// The text, or the file of token ids. Throws UsageError where neither is given.
     const std::string& file() const;
+    /// The tokenizer of --tokenizer, or else the checkpoint's.
+    std::unique_ptr<Tokenizer> open(const Checkpoint& checkpoint) const;
     /// All windows of a text, or of token ids where --ids is given; and the context that was chosen.
     std::vector<std::vector<int>> windows(const std::string& file, const Decoder& decoder, Index& context) const;
 };

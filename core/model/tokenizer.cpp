@@ -3,6 +3,7 @@
 #include <limits>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "core/base/error.h"
 #include "core/checkpoint/text.h"
@@ -39,12 +40,64 @@ std::unique_ptr<Tokenizer> open_file(const fs::path& path) {
                 "files are opened");
 }
 
-std::unique_ptr<Tokenizer> open_in_folder(const fs::path& folder) {
+/// The first of the files that a folder has.
+std::optional<fs::path> file_in(const fs::path& folder) {
     for (const char* name : file_names)
         if (fs::exists(folder / name))
-            return open_file(folder / name);
+            return folder / name;
+    return std::nullopt;
+}
+
+std::unique_ptr<Tokenizer> open_in_folder(const fs::path& folder) {
+    if (const auto file = file_in(folder))
+        return open_file(*file);
     throw Error(folder.string(), "holds no tokenizer",
                 "put tokenizer.json, tokenizer.model, vocab.json with merges.txt or tokenizer.bin beside the weights");
+}
+
+std::optional<std::size_t> vocabulary_of(const Checkpoint& checkpoint) {
+    if (checkpoint.config == nullptr)
+        return std::nullopt;
+    const nlohmann::json& config = decoder_config(*checkpoint.config);
+    const auto size = config.find("vocab_size");
+    return size != config.end() && size->is_number_unsigned() ? std::optional(size->get<std::size_t>()) : std::nullopt;
+}
+
+/// Training runs leave their checkpoints in folders below the tokenizer's. What lies there may belong to another model,
+/// so the vocabularies must be of one size; llama2.c writes that into the file's name too.
+std::unique_ptr<Tokenizer> open_above(const Checkpoint& checkpoint, fs::path folder) {
+    constexpr int most_levels = 2;
+    const std::optional<std::size_t> vocabulary = vocabulary_of(checkpoint);
+    for (int level = 0; level < most_levels && vocabulary && folder.has_relative_path(); ++level) {
+        folder = folder.parent_path();
+        auto file = file_in(folder);
+        if (const fs::path own = folder / fmt::format("tok{}.bin", *vocabulary); !file && fs::exists(own))
+            file = own;
+        if (!file)
+            continue;
+        auto tokenizer = open_file(*file);
+        return tokenizer->traits().size == *vocabulary ? std::move(tokenizer) : nullptr;
+    }
+    return nullptr;
+}
+
+std::unique_ptr<Tokenizer> open_beside(const Checkpoint& checkpoint) {
+    const fs::path path = fs::absolute(checkpoint.path).lexically_normal();
+    const fs::path folder = fs::is_directory(path) ? path : path.parent_path();
+    if (!file_in(folder))
+        if (auto tokenizer = open_above(checkpoint, folder.has_filename() ? folder : folder.parent_path()))
+            return tokenizer;
+    return open_in_folder(folder);
+}
+
+/// Calls open() and names the path where the file system fails.
+template <class Open>
+std::unique_ptr<Tokenizer> naming(const fs::path& path, const Open& open) {
+    try {
+        return open();
+    } catch (const fs::filesystem_error& failure) {
+        throw Error(path.string(), "cannot be read: " + failure.code().message());
+    }
 }
 
 } // namespace
@@ -91,17 +144,15 @@ void Tokenizer::check(std::span<const TokenId> ids) const {
 std::unique_ptr<Tokenizer> open_tokenizer(const Checkpoint& checkpoint) {
     if (checkpoint.container.starts_with("GGUF"))
         return read_gguf_tokenizer(checkpoint);
-    return open_tokenizer(fs::is_directory(checkpoint.path) ? checkpoint.path : checkpoint.path.parent_path());
+    return naming(checkpoint.path, [&] { return open_beside(checkpoint); });
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(const fs::path& path) {
-    try {
+    return naming(path, [&] {
         if (!fs::exists(path))
             throw Error(path.string(), "does not exist");
         return fs::is_directory(path) ? open_in_folder(path) : open_file(path);
-    } catch (const fs::filesystem_error& failure) {
-        throw Error(path.string(), "cannot be read: " + failure.code().message());
-    }
+    });
 }
 
 } // namespace qs

@@ -72,8 +72,8 @@ private:
 };
 
 /// The tokenizer that belongs to a checkpoint: the one inside a GGUF file, else what lies beside the weights
-/// (tokenizer.json, tokenizer.model, vocab.json with merges.txt, tokenizer.bin, in this order). Throws Error naming
-/// the file and what is wrong with it.
+/// (tokenizer.json, tokenizer.model, vocab.json with merges.txt, tokenizer.bin, in this order), else, if its vocabulary
+/// has the model's size, what lies up to two folders above. Throws Error naming the file and what is wrong with it.
 std::unique_ptr<Tokenizer> open_tokenizer(const Checkpoint& checkpoint);
 
 /// The tokenizer in a folder or in a file of any of these kinds, told by content.

@@ -57,6 +57,18 @@ private slots:
         QVERIFY(document["results"][1]["layers"][0]["output_error"].get<double>() > 0.01);
     }
 
+    /// The model answers all, at two bits hardly any sum; what rounds inputs is not asked.
+    void skills() {
+        const QString demo = QStringLiteral(QUANTOSCOPE_RESOURCES_DIR "/demo");
+        const json document = eval({demo, "--text", demo + "/eval.txt", "--tokens", "200", "--formats", "int2,int8",
+                                    "--method", "rtn,smoothquant", "--skills", demo + "/skills.json"});
+        QVERIFY2(document.is_object(), document.dump().c_str());
+        QVERIFY(document["reference"]["skills"]["sums"] == json({{"right", 60}, {"asked", 60}}));
+        QVERIFY(document["results"][0]["skills"]["sums"]["right"].get<int>() < 20);
+        QCOMPARE(document["results"][2]["method"].get<std::string>(), std::string("smoothquant"));
+        QVERIFY(document["results"][2]["skills"].is_null());
+    }
+
     void reference_perplexities_data() {
         QTest::addColumn<QString>("file");
         QTest::addColumn<double>("perplexity");

@@ -1,6 +1,8 @@
 #include <QDir>
 #include <QElapsedTimer>
+#include <QFile>
 #include <QFileInfo>
+#include <QTemporaryDir>
 #include <QTest>
 
 #include <sstream>
@@ -110,9 +112,28 @@ private slots:
                      (std::vector<TokenId>{3, 0, 0, 1, 10, 2, 1, 4, 0, 8, 10, 20}));
             QCOMPARE(tokenizer->encode("<unk>"), std::vector<TokenId>{19});
         }
+    }
+
+    /// A tokenizer in a folder above serves a model with a vocabulary of its size, and no other.
+    void tokenizer_above_the_weights() {
+        const std::string stories = shared("models/stories260K"), other = shared("models/tiny_gpt2-lm-buddy");
+        if (stories.empty() || other.empty())
+            QSKIP("no models in " QUANTOSCOPE_SHARED_DATA "/models");
+        const auto expected = open(stories + "/tok512.bin")->encode("One day");
+        for (const char* path : {"/derived/model.safetensors", "/derived", "/derived/sharded"})
+            QCOMPARE(open_tokenizer(*open_checkpoint(stories + path))->encode("One day"), expected);
+        QTemporaryDir folder;
+        const auto copy = [&](const std::string& from, const QString& to) {
+            QVERIFY(QFile::copy(QString::fromStdString(from), folder.filePath(to)));
+        };
+        QVERIFY(QDir(folder.path()).mkdir("below"));
+        copy(stories + "/derived/model.safetensors", "below/model.safetensors");
+        copy(stories + "/derived/config.json", "below/config.json");
+        for (const char* name : {"/vocab.json", "/merges.txt"})
+            copy(other + name, QString(name).mid(1));
         try {
-            open_tokenizer(*open_checkpoint(shared("models/stories260K/derived/model.safetensors")));
-            QFAIL("there is no tokenizer beside it");
+            open_tokenizer(*open_checkpoint(folder.filePath("below").toStdString()));
+            QFAIL("the tokenizer above is another model's");
         } catch (const Error& error) {
             QVERIFY2(QString(error.what()).contains("holds no tokenizer"), error.what());
         }
