@@ -179,6 +179,7 @@ Json document(const Run& run) {
                 {"tokens", run.measured[0].scores.tokens},
                 {"device", run.device.id},
                 {"threads", run.device.threads},
+                {"learning_rate", json_number(run.result.learning_rate)},
                 {"best_step", run.result.best_step},
                 {"stopped", run.result.stopped},
                 {"curve", Json::array()},
@@ -207,11 +208,12 @@ std::string text(const Run& run) {
         table.add(std::move(row));
     }
     const QatResult& result = run.result;
-    return fmt::format("\n{}\n{:.4f} bits/weight; best at step {}{}; {} tokens trained on, {} validated with, {} "
-                       "measured; {:.1f} s of training on {}\n",
-                       table.text(), result.bits_per_weight, result.best_step, result.stopped ? " (stopped)" : "",
-                       run.training_tokens, run.validation_tokens, run.measured[0].scores.tokens,
-                       result.curve.back().seconds, run.device.name);
+    return fmt::format(
+        "\n{}\n{:.4f} bits/weight; learning rate {}; best at step {}{}; {} tokens trained on, {} validated with, {} "
+        "measured; {:.1f} s of training on {}\n",
+        table.text(), result.bits_per_weight, number(result.learning_rate, 3), result.best_step,
+        result.stopped ? " (stopped)" : "", run.training_tokens, run.validation_tokens, run.measured[0].scores.tokens,
+        result.curve.back().seconds, run.device.name);
 }
 
 void add_training_options(CLI::App& command, QatRequest& request) {
@@ -225,8 +227,8 @@ void add_training_options(CLI::App& command, QatRequest& request) {
         ->check(CLI::PositiveNumber);
     command
         .add_option("--learning-rate", request.learning_rate,
-                    "The highest: it climbs there over a tenth of the steps and falls along a cosine")
-        ->capture_default_str()
+                    "The highest: it climbs there over a tenth of the steps and falls along a cosine (default: a 64th "
+                    "of the root mean square of what rounding does to the weights)")
         ->type_name("RATE")
         ->check(CLI::PositiveNumber);
     command.add_option("--weight-decay", request.adamw.decay, "Decay of the weights, times the learning rate a step")

@@ -140,6 +140,8 @@ private:
             job_.advance(1);
         }
         quantize();
+        if (step == 0)
+            result_.learning_rate = request_.learning_rate > 0 ? request_.learning_rate : rounding_error() / 64;
         if (step % request_.validate_every == 0 || step == request_.steps) {
             validate(point);
             if (step == 0 || point.validation_loss < result_.best_loss)
@@ -156,7 +158,17 @@ private:
 
     double rate_at(int step) const {
         return cosine_rate(step, request_.steps, static_cast<int>(request_.warm_up * request_.steps),
-                           request_.learning_rate, request_.last_rate);
+                           result_.learning_rate, request_.last_rate);
+    }
+
+    /// Root mean square of what the format does to the weights.
+    double rounding_error() const {
+        double sum = 0, count = 0;
+        for (const Trained& linear : trained_) {
+            sum += (linear.master->weight - linear.quantized->weight).cast<double>().squaredNorm();
+            count += static_cast<double>(linear.master->weight.size());
+        }
+        return std::sqrt(sum / count);
     }
 
     void quantize() {
@@ -260,8 +272,8 @@ void check(const QatRequest& request) {
         throw Error("the text", "has no windows to train on and to validate with", "give a longer text");
     if (request.steps < 1 || request.batch < 1 || request.validate_every < 1)
         throw Error("the training", "needs at least one step, one window a step, and a validation");
-    if (!(request.learning_rate > 0))
-        throw Error("the learning rate", "is not above 0");
+    if (!(request.learning_rate >= 0))
+        throw Error("the learning rate", "is below 0");
 }
 
 WeightHook replace_by(const std::map<std::size_t, Matrix>& weights) {

@@ -28,10 +28,12 @@ struct QatRequest {
     std::vector<std::vector<int>> training;   ///< windows of tokens, all but the first of each of which are predicted
     std::vector<std::vector<int>> validation; ///< of another part of the text, to choose the best weights by
     QatLoss loss = QatLoss::teacher;
-    bool learned_steps = false;  ///< train step sizes too (make_learned_quantizer())
-    int steps = 100;             ///< updates of the weights
-    int batch = 16;              ///< windows of a step
-    double learning_rate = 5e-4; ///< the highest
+    bool learned_steps = false; ///< train step sizes too (make_learned_quantizer())
+    int steps = 100;            ///< updates of the weights
+    int batch = 16;             ///< windows of a step
+    /// The highest; 0 takes a 64th of the root mean square of what rounding does to the weights, so that over some ten
+    /// to hundred steps, each of which moves a weight about that far at most, they can go as far as rounding took them.
+    double learning_rate = 0;
     double warm_up = 0.1;        ///< share of the steps over which it climbs there
     double last_rate = 0.05;     ///< the share of it that is left at the end
     AdamW adamw;                 ///< without decay: weights are to stay near those that were trained
@@ -56,6 +58,7 @@ struct QatResult {
     std::vector<QatPoint> curve;
     int best_step = 0;
     double best_loss = 0;
+    double learning_rate = 0;   ///< the highest of the schedule
     bool stopped = false;       ///< before all steps were done
     double bits_per_weight = 0; ///< over the quantized matrices
     /// By LinearTensor::tensor: what was trained, and what the format made of it.

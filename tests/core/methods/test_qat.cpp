@@ -249,6 +249,32 @@ private slots:
         QVERIFY(refusal([&] { train(decoder, request); }).contains("lower learning rate"));
     }
 
+    /// A 64th of the root mean square of what rounding does to the weights.
+    void learning_rate_of_the_format() {
+        const Decoder decoder = open_decoder(tiny_models + "llama");
+        std::vector<double> rates;
+        for (const char* format : {"int8", "int3"}) {
+            QatRequest request = tiny_request("llama", format);
+            request.learning_rate = 0;
+            request.steps = 1;
+            const auto device = make_cpu_device();
+            const std::vector<FormatSpec> specs{request.format};
+            const QuantizedWeights rounded(decoder.weights().checkpoint(), specs, *device, job_);
+            double sum = 0, count = 0;
+            for (const LinearTensor& tensor : decoder.weights().linears()) {
+                const Matrix weight = decoder.weights().load(tensor);
+                Matrix quantized;
+                rounded.quantize(0, tensor, weight, quantized);
+                sum += (weight - quantized).cast<double>().squaredNorm();
+                count += static_cast<double>(weight.size());
+            }
+            const double rate = train(decoder, request).learning_rate;
+            QVERIFY(std::abs(rate * 64 - std::sqrt(sum / count)) < 1e-9 * rate);
+            rates.push_back(rate);
+        }
+        QVERIFY(rates[1] > 10 * rates[0]);
+    }
+
     void windows_are_divided() {
         QatRequest request;
         split_windows(std::vector<std::vector<int>>(25, {1, 2, 3}), 10, 100, request);
