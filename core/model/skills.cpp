@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/base/mapped_file.h"
+#include "core/base/resources.h"
 #include "core/checkpoint/text.h"
 
 namespace qs {
@@ -65,6 +66,10 @@ std::optional<ModelMaterial> material_of(const Checkpoint& checkpoint) {
     ModelMaterial material{folder / "eval.txt", folder / "skills.json"};
     const bool there = fs::is_regular_file(material.text) && fs::is_regular_file(material.skills);
     return there ? std::optional(std::move(material)) : std::nullopt;
+}
+
+std::filesystem::path general_text() {
+    return resource_dir() / "text" / "general.txt";
 }
 
 double SkillScore::share() const {

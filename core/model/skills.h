@@ -27,6 +27,9 @@ struct ModelMaterial {
     std::filesystem::path text, skills;
 };
 std::optional<ModelMaterial> material_of(const Checkpoint& checkpoint);
+/// The program's own text of many kinds, some 2,800 words, for models that nothing lies beside. Throws Error where the
+/// program's resources are missing.
+std::filesystem::path general_text();
 
 /// How often a model gave exactly the right answer.
 struct SkillScore {
