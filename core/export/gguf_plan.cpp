@@ -77,6 +77,10 @@ void check_format(const FormatSpec& spec) {
                     "use one of ggml's, fp32, fp16, bf16, or a recipe");
 }
 
+std::string tensors_text(std::size_t count) {
+    return count == 1 ? "1 tensor" : fmt::format("{} tensors", count);
+}
+
 class FormatChooser {
 public:
     FormatChooser(const Checkpoint& checkpoint, const GgufRequest& request)
@@ -96,7 +100,11 @@ public:
             give_importance(tensor);
         tensor.format = wanted ? std::optional(fitting_format(*wanted, tensor)) : std::nullopt;
         if (!tensor.format) {
-            tensor.type = checkpoint_.tensors[*tensor.source].dtype;
+            const TensorInfo& stored = checkpoint_.tensors[*tensor.source];
+            if (stored.dtype == DType::unsupported)
+                throw Error(checkpoint_.path.string() + ": tensor " + stored.name,
+                            "is of the type " + stored.dtype_name + ", which is not read");
+            tensor.type = stored.dtype;
             return;
         }
         tensor.type = *gguf_type_of(*tensor.format);
@@ -106,13 +114,16 @@ public:
     std::vector<std::string> notes() const {
         std::vector<std::string> notes;
         for (const auto& [change, count] : fallbacks_)
-            notes.push_back(fmt::format("{} tensor{} whose rows the blocks of {} do not divide {} {}", count,
-                                        count == 1 ? "" : "s", change.first, count == 1 ? "is" : "are", change.second));
+            notes.push_back(fmt::format("{}, whose rows the blocks of {} do not divide, became {}", tensors_text(count),
+                                        change.first, change.second));
         notes.insert(notes.end(), without_importance_.begin(), without_importance_.end());
         if (requantized_ > 0)
-            notes.push_back(fmt::format("{} tensors were quantized already and are quantized again, which adds the "
-                                        "errors of both: quantize the original where there is one",
-                                        requantized_));
+            notes.push_back(fmt::format("{} were quantized already and are quantized again, which adds the errors of "
+                                        "both: quantize the original where there is one",
+                                        tensors_text(requantized_)));
+        if (dequantized_ > 0)
+            notes.push_back(
+                fmt::format("{} were quantized already: what that lost stays lost", tensors_text(dequantized_)));
         return notes;
     }
 
@@ -173,7 +184,7 @@ private:
         if (as_it_is && stored == tensor.type)
             tensor.format.reset();
         else if (block_layout(stored).elements > 1)
-            ++requantized_;
+            ++(block_layout(tensor.type).elements > 1 ? requantized_ : dequantized_);
     }
 
     const Checkpoint& checkpoint_;
@@ -183,7 +194,7 @@ private:
     std::vector<FormatSpec> choices_; ///< of a recipe, by place in the view
     std::map<std::pair<std::string, std::string>, std::size_t> fallbacks_;
     std::vector<std::string> without_importance_; ///< notes
-    std::size_t requantized_ = 0;
+    std::size_t requantized_ = 0, dequantized_ = 0;
 };
 
 // --- Hugging Face ------------------------------------------------------------------------------------------------
