@@ -77,19 +77,19 @@ private:
         add_window();
     }
 
-    /// llama.cpp's other architectures know no window.
+    /// llama.cpp's other architectures know no window, and Phi 3 wants to hear that there is none.
     void add_window() {
-        const bool knows = architecture_.starts_with("gemma") || architecture_ == "phi3";
-        if (config_.sliding_window == 0)
+        const bool phi3 = architecture_ == "phi3";
+        if (config_.sliding_window == 0 && !phi3)
             return;
-        if (!knows) {
+        if (!phi3 && !architecture_.starts_with("gemma")) {
             plan_.notes.push_back(fmt::format("the window of {} tokens is not told: llama.cpp's architecture '{}' "
                                               "attends to everything",
                                               config_.sliding_window, architecture_));
             return;
         }
         number("attention.sliding_window", config_.sliding_window);
-        if (!slides_as_usual())
+        if (config_.sliding_window > 0 && !slides_as_usual())
             plan_.header.set(full("attention.sliding_window_pattern"), config_.layer_slides);
     }
 
@@ -106,6 +106,8 @@ private:
         real("rope.freq_base", rope.base);
         if (architecture_ == "gemma3")
             real("rope.freq_base_swa", config_.sliding_rope.base);
+        if (architecture_ == "phi3")
+            number("rope.scaling.original_context_length", rope.original_context);
         switch (rope.scaling) {
         case RopeScaling::none:
             break;
