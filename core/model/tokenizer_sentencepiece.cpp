@@ -136,6 +136,13 @@ private:
 
 } // namespace
 
+std::string sentencepiece_charsmap(std::string_view model) {
+    for (const std::string_view normalizer : ProtoFields(model).all(3))
+        for (const std::string_view table : ProtoFields(normalizer).all(2))
+            return std::string(table);
+    return {};
+}
+
 std::unique_ptr<Tokenizer> read_sentencepiece(const MappedFile& file) {
     const std::string path = file.path().string();
     auto processor = std::make_unique<SentencePieceProcessor>();
