@@ -86,6 +86,8 @@ public:
     /// Rows [0, count) of the learned positions. Throws Error where there are fewer.
     Matrix positions(Index count) const;
     Norm output_norm() const;
+    /// The name of a layer's norm without ".weight"; empty where it has none.
+    std::string norm_name(int layer, Norm LayerWeights::*norm) const;
 
 private:
     std::string layer_name(int layer, std::string_view module) const;
