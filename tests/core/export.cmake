@@ -1,0 +1,2 @@
+quantoscope_test(test_huggingface SOURCES core/export/test_huggingface.cpp LABELS unit LIBRARIES TBB::tbb)
+quantoscope_test(test_packing SOURCES core/export/test_packing.cpp LABELS unit golden)
