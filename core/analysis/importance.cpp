@@ -155,12 +155,11 @@ std::string importance_name(const Checkpoint& checkpoint, const TensorInfo& tens
     return names.empty() ? std::string() : names.front();
 }
 
-TensorImportance importance_of(const ImportanceMatrix& imatrix, const Checkpoint& checkpoint,
-                               const TensorInfo& tensor) {
-    const bool gguf = is_gguf(checkpoint);
-    const std::vector<std::string> names = gguf ? std::vector{tensor.name} : converted_names(tensor);
-    if (names.empty())
-        return without("llama.cpp's name of the tensor, under which importances would stand, is not known");
+namespace {
+
+/// The first entry of these names, fitted to the tensor.
+TensorImportance importance_under(const std::vector<std::string>& names, const ImportanceMatrix& imatrix,
+                                  const TensorInfo& tensor, bool gguf) {
     const auto name = std::ranges::find_if(names, [&](const auto& known) { return imatrix.find(known) != nullptr; });
     if (name == names.end())
         return without("the importance matrix has no entry " + names.front());
@@ -174,6 +173,22 @@ TensorImportance importance_of(const ImportanceMatrix& imatrix, const Checkpoint
         return without(size_text(*name, entry.size(), tensor));
     throw Error(imatrix.path.string() + ": tensor " + tensor.name, size_text(*name, entry.size(), tensor),
                 "give the importance matrix of this model");
+}
+
+} // namespace
+
+TensorImportance importance_in_gguf(const ImportanceMatrix& imatrix, const TensorInfo& tensor) {
+    return importance_under({tensor.name}, imatrix, tensor, true);
+}
+
+TensorImportance importance_of(const ImportanceMatrix& imatrix, const Checkpoint& checkpoint,
+                               const TensorInfo& tensor) {
+    if (is_gguf(checkpoint))
+        return importance_in_gguf(imatrix, tensor);
+    const std::vector<std::string> names = converted_names(tensor);
+    if (names.empty())
+        return without("llama.cpp's name of the tensor, under which importances would stand, is not known");
+    return importance_under(names, imatrix, tensor, false);
 }
 
 bool needs_importance(const FormatSpec& spec, const TensorShape& shape) {

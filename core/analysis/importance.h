@@ -22,6 +22,9 @@ struct TensorImportance {
 /// the name that llama.cpp's converter makes of a Hugging Face one's. Throws Error where the entry is of another size.
 TensorImportance importance_of(const ImportanceMatrix& imatrix, const Checkpoint& checkpoint, const TensorInfo& tensor);
 
+/// The same of a tensor that has `tensor`'s name and shape in a GGUF file.
+TensorImportance importance_in_gguf(const ImportanceMatrix& imatrix, const TensorInfo& tensor);
+
 /// Under what name an importance matrix holds a tensor: its own in GGUF, else what llama.cpp's converter makes of it;
 /// empty where that is not known.
 std::string importance_name(const Checkpoint& checkpoint, const TensorInfo& tensor);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string_view>
@@ -19,6 +20,8 @@ public:
 
     void write(std::span<const std::byte> bytes);
     void write(std::string_view text);
+    /// Writes at a place of the file, wherever write() has come to; may be called from several threads at once.
+    void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
     /// Flushes to the disk and renames; the object is done with then.
     void commit();
 

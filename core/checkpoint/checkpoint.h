@@ -166,4 +166,13 @@ nlohmann::json read_config(const std::filesystem::path& path, std::size_t most_b
 /// byte. Reads the header again; absent keys are left out.
 nlohmann::json gguf_metadata(const Checkpoint& checkpoint, std::span<const std::string_view> keys);
 
+/// An entry of a GGUF file's metadata in the file's own form, in little endian: the number of the value's type, the
+/// value.
+struct GgufEntry {
+    std::string key;
+    std::vector<std::byte> value;
+};
+/// All metadata of a GGUF checkpoint, of a split file those of the first part.
+std::vector<GgufEntry> gguf_entries(const Checkpoint& checkpoint);
+
 } // namespace qs

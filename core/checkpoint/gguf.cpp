@@ -10,6 +10,7 @@
 #include "core/base/error.h"
 #include "core/checkpoint/containers.h"
 #include "core/checkpoint/cursor.h"
+#include "core/checkpoint/gguf_writer.h"
 #include "core/checkpoint/text.h"
 
 namespace qs {
@@ -23,22 +24,12 @@ constexpr std::size_t most_whole_values = 1 << 23; // where arrays are asked for
 constexpr std::uint64_t most_entries = 1 << 16;
 constexpr int deepest_array = 4;
 constexpr std::uint32_t most_dimensions = 4;
-constexpr std::uint64_t default_alignment = 32;
 constexpr std::uint64_t largest_alignment = std::uint64_t{1} << 31; // the key is a 32-bit number
 // The least that an entry (key length, type, one byte) and a tensor (name length, dimensions, type, offset) take.
 constexpr std::uint64_t smallest_entry = 8 + 4 + 1;
 constexpr std::uint64_t smallest_tensor = 8 + 4 + 4 + 8;
 
-/// A row of ggml's table of types: elements and bytes of a block (src/ggml-common.h, src/ggml.c).
-struct GgmlType {
-    std::uint32_t id;
-    const char* name;
-    DType dtype;
-    std::uint64_t elements;
-    std::uint64_t bytes;
-};
-
-constexpr std::array<GgmlType, 41> ggml_types = {{
+constexpr std::array<GgmlType, 41> type_table = {{
     {0, "F32", DType::f32, 1, 4},
     {1, "F16", DType::f16, 1, 2},
     {2, "Q4_0", DType::q4_0, 32, 18},
@@ -83,12 +74,11 @@ constexpr std::array<GgmlType, 41> ggml_types = {{
 }};
 
 const GgmlType* find_type(std::uint32_t id) {
-    const auto found = std::find_if(ggml_types.begin(), ggml_types.end(), [&](const auto& t) { return t.id == id; });
-    return found == ggml_types.end() ? nullptr : &*found;
+    const auto found = std::ranges::find(type_table, id, &GgmlType::id);
+    return found == type_table.end() ? nullptr : &*found;
 }
 
-/// The types of metadata values, as ggml's docs/gguf.md numbers them.
-enum class ValueType : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
+using ValueType = GgufValueType;
 
 /// Bytes of a metadata value of fixed size; 0 for a string or an array.
 std::size_t fixed_size(ValueType type) {
@@ -253,6 +243,61 @@ private:
     std::size_t kept_values_ = 0;
 };
 
+/// Copies metadata, numbers into little endian.
+class EntryCopier {
+public:
+    explicit EntryCopier(Cursor& cursor) : cursor_(cursor) {}
+
+    GgufEntry copy() {
+        GgufEntry entry;
+        entry.key = cursor_.string("a key of the metadata");
+        copy_value(copy_type());
+        entry.value = out_.take();
+        return entry;
+    }
+
+private:
+    static constexpr const char* what = "the metadata";
+
+    template <class T>
+    T copy_number() {
+        const T value = cursor_.number<T>(what);
+        out_.number(value);
+        return value;
+    }
+
+    ValueType copy_type() { return static_cast<ValueType>(copy_number<std::uint32_t>()); }
+
+    void copy_value(ValueType type) {
+        switch (fixed_size(type)) {
+        case 1:
+            copy_number<std::uint8_t>();
+            break;
+        case 2:
+            copy_number<std::uint16_t>();
+            break;
+        case 4:
+            copy_number<std::uint32_t>();
+            break;
+        case 8:
+            copy_number<std::uint64_t>();
+            break;
+        default:
+            type == ValueType::string ? out_.string(cursor_.string(what)) : copy_array();
+        }
+    }
+
+    void copy_array() {
+        const ValueType type = copy_type();
+        const auto count = copy_number<std::uint64_t>();
+        for (std::uint64_t i = 0; i < count; ++i)
+            copy_value(type);
+    }
+
+    Cursor& cursor_;
+    ByteBuffer out_;
+};
+
 /// Reads the table of tensors; offsets are relative to the data until place() is called.
 class TensorTable {
 public:
@@ -389,7 +434,7 @@ void check_counts(const Cursor& cursor, std::uint64_t tensors, std::uint64_t ent
 std::uint64_t read_alignment(const nlohmann::json& metadata, const std::string& file) {
     const auto found = metadata.find("general.alignment");
     if (found == metadata.end())
-        return default_alignment;
+        return gguf_alignment;
     if (!found->is_number_unsigned() || !std::has_single_bit(found->get<std::uint64_t>()) ||
         found->get<std::uint64_t>() > largest_alignment)
         throw Error(file, fmt::format("metadata 'general.alignment' is {}, not a power of two", found->dump()));
@@ -417,6 +462,10 @@ Header read_header(Cursor& cursor) {
 
 } // namespace
 
+std::span<const GgmlType> ggml_types() {
+    return type_table;
+}
+
 ParsedFile parse_gguf(std::span<const std::byte> bytes, const std::string& file) {
     Cursor cursor(bytes, file);
     const Header header = read_header(cursor);
@@ -441,6 +490,18 @@ nlohmann::json gguf_metadata(const Checkpoint& checkpoint, std::span<const std::
         if (const auto found = metadata.find(key); found != metadata.end())
             result[std::string(key)] = std::move(*found);
     return result;
+}
+
+std::vector<GgufEntry> gguf_entries(const Checkpoint& checkpoint) {
+    const MappedFile& first = *checkpoint.files.front();
+    const std::string file = first.path().string();
+    Cursor cursor(first.bytes(), file);
+    const Header header = read_header(cursor);
+    EntryCopier copier(cursor);
+    std::vector<GgufEntry> entries;
+    for (std::uint64_t i = 0; i < header.entries; ++i)
+        entries.push_back(copier.copy());
+    return entries;
 }
 
 } // namespace qs

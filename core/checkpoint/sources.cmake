@@ -3,6 +3,7 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/checkpoint.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gguf.cpp
   ${CMAKE_CURRENT_LIST_DIR}/gguf_parts.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/gguf_writer.cpp
   ${CMAKE_CURRENT_LIST_DIR}/huggingface.cpp
   ${CMAKE_CURRENT_LIST_DIR}/imatrix.cpp
   ${CMAKE_CURRENT_LIST_DIR}/open.cpp

@@ -70,7 +70,7 @@ const ArchitectureTraits* find_architecture(std::string_view type) {
 }
 
 const ArchitectureTraits* find_gguf_architecture(std::string_view name) {
-    return find(name, [](const Traits& traits) { return traits.gguf.empty() ? traits.type : traits.gguf; });
+    return find(name, &Traits::gguf_name);
 }
 
 } // namespace qs

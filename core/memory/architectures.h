@@ -23,6 +23,8 @@ struct ArchitectureTraits {
     bool head_bias = false;
     /// Of so many layers one attends to everything, the others to the window; 1 where the window is everywhere.
     int global_every = 1;
+
+    constexpr std::string_view gguf_name() const { return gguf.empty() ? type : gguf; }
 };
 
 /// By the model_type of a config.json; null for an unknown one.

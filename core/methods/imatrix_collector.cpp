@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
 
 #include "core/base/atomic_file.h"
 #include "core/base/error.h"
+#include "core/checkpoint/gguf_writer.h"
 
 // The files are those of ggml-org/llama.cpp 006e7ef9, tools/imatrix/imatrix.cpp (save_imatrix, without the sums that
 // are not squared, and save_imatrix_legacy).
@@ -17,58 +17,20 @@ namespace qs {
 
 namespace {
 
-/// Numbers in the order of bytes of this machine, as llama-imatrix writes them.
-class Bytes {
-public:
-    template <class T>
-    void number(T value) {
-        append(&value, sizeof value);
-    }
-    void append(const void* data, std::size_t size) {
-        const auto* bytes = static_cast<const std::byte*>(data);
-        bytes_.insert(bytes_.end(), bytes, bytes + size);
-    }
-    void floats(const std::vector<float>& values) { append(values.data(), values.size() * sizeof(float)); }
-    /// A GGUF string: its length, its bytes.
-    void string(std::string_view text) {
-        number<std::uint64_t>(text.size());
-        append(text.data(), text.size());
-    }
-    void pad(std::size_t alignment) { bytes_.resize((bytes_.size() + alignment - 1) / alignment * alignment); }
-    const std::vector<std::byte>& all() const { return bytes_; }
-
-private:
-    std::vector<std::byte> bytes_;
-};
-
-/// GGUF's numbers for the types of metadata and tensors that are written here.
-enum class GgufType : std::uint32_t { u32 = 4, string = 8, array = 9 };
-constexpr std::uint32_t gguf_version = 3, tensor_f32 = 0;
-constexpr std::size_t gguf_alignment = 32;
-
 struct FloatTensor {
     std::string name;
-    std::vector<std::uint64_t> dimensions;
+    std::vector<std::int64_t> shape;
     std::vector<float> values;
 };
 
-/// As ggml counts dimensions: without ones at the end, but for the first.
-std::vector<std::uint64_t> dimensions_of(std::uint64_t columns, std::uint64_t matrices) {
-    return matrices == 1 ? std::vector{columns} : std::vector{columns, matrices};
+/// Row-major, and as ggml counts dimensions: without leading ones, but for the last.
+std::vector<std::int64_t> shape_of(std::uint64_t columns, std::uint64_t matrices) {
+    const auto extent = static_cast<std::int64_t>(columns);
+    return matrices == 1 ? std::vector{extent} : std::vector{static_cast<std::int64_t>(matrices), extent};
 }
 
-void write_tensor_table(Bytes& out, const std::vector<FloatTensor>& tensors) {
-    std::uint64_t offset = 0;
-    for (const FloatTensor& tensor : tensors) {
-        out.string(tensor.name);
-        out.number(static_cast<std::uint32_t>(tensor.dimensions.size()));
-        for (const std::uint64_t dimension : tensor.dimensions)
-            out.number(dimension);
-        out.number(tensor_f32);
-        out.number(offset);
-        const std::uint64_t bytes = tensor.values.size() * sizeof(float);
-        offset += (bytes + gguf_alignment - 1) / gguf_alignment * gguf_alignment;
-    }
+void append(ByteBuffer& out, const std::vector<float>& values) {
+    out.append(values.data(), values.size() * sizeof(float));
 }
 
 std::vector<float> to_float(const std::vector<double>& values) {
@@ -149,41 +111,30 @@ void ImatrixCollector::write_gguf(const std::filesystem::path& path) const {
     std::vector<FloatTensor> tensors;
     for (const auto& [name, entry] : entries_) {
         const std::uint64_t matrices = entry.counts.size();
-        tensors.push_back(
-            {name + ".in_sum2", dimensions_of(entry.sums.size() / matrices, matrices), to_float(entry.sums)});
-        tensors.push_back({name + ".counts", dimensions_of(1, matrices), to_float(entry.counts)});
+        tensors.push_back({name + ".in_sum2", shape_of(entry.sums.size() / matrices, matrices), to_float(entry.sums)});
+        tensors.push_back({name + ".counts", shape_of(1, matrices), to_float(entry.counts)});
     }
-    Bytes out;
-    out.append("GGUF", 4);
-    out.number(gguf_version);
-    out.number<std::uint64_t>(tensors.size());
-    out.number<std::uint64_t>(4); // entries of the metadata
-    out.string("general.type");
-    out.number(GgufType::string);
-    out.string("imatrix");
-    out.string("imatrix.datasets");
-    out.number(GgufType::array);
-    out.number(GgufType::string);
-    out.number<std::uint64_t>(datasets_.size());
-    for (const std::string& dataset : datasets_)
-        out.string(dataset);
-    out.string("imatrix.chunk_count");
-    out.number(GgufType::u32);
-    out.number(static_cast<std::uint32_t>(chunks()));
-    out.string("imatrix.chunk_size");
-    out.number(GgufType::u32);
-    out.number(chunk_tokens_);
-    write_tensor_table(out, tensors);
-    for (const FloatTensor& tensor : tensors) {
-        out.pad(gguf_alignment);
-        out.floats(tensor.values);
+    GgufHeader header;
+    header.set("general.type", "imatrix");
+    header.set("imatrix.datasets", datasets_);
+    header.set("imatrix.chunk_count", static_cast<std::uint32_t>(chunks()));
+    header.set("imatrix.chunk_size", chunk_tokens_);
+    for (const FloatTensor& tensor : tensors)
+        header.add_tensor(tensor.name, tensor.shape, DType::f32);
+    ByteBuffer data;
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+        data.pad_to(header.offset(i));
+        append(data, tensors[i].values);
     }
-    out.pad(gguf_alignment);
-    write_file(path, out.all());
+    data.pad_to(header.data_bytes());
+    AtomicFile file(path);
+    file.write(header.bytes());
+    file.write(data.all());
+    file.commit();
 }
 
 void ImatrixCollector::write_binary(const std::filesystem::path& path) const {
-    Bytes out;
+    ByteBuffer out;
     const auto counted = [](const auto& item) { return std::ranges::max(item.second.counts) > 0; };
     out.number(static_cast<std::int32_t>(std::ranges::count_if(entries_, counted)));
     for (const auto& item : entries_) {
@@ -198,7 +149,7 @@ void ImatrixCollector::write_binary(const std::filesystem::path& path) const {
         out.append(name.data(), name.size());
         out.number(calls);
         out.number(static_cast<std::int32_t>(values.size()));
-        out.floats(values);
+        append(out, values);
     }
     out.number(static_cast<std::int32_t>(chunks()));
     const std::string dataset = datasets_.empty() ? std::string() : datasets_.back();

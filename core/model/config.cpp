@@ -263,12 +263,6 @@ void read_gguf_rope(const Checkpoint& checkpoint, const Keys& keys, DecoderConfi
     }
 }
 
-/// Layers of the largest Gemma 2 and 3, which alone scale by √(hidden / heads) rather than by √head_dim; GGUF does not
-/// say which (llama.cpp, llama-model.cpp).
-bool is_gemma_27b(const DecoderConfig& config) {
-    return (config.family == "gemma2" && config.layers == 46) || (config.family == "gemma3" && config.layers == 62);
-}
-
 DecoderConfig read_gguf(const Checkpoint& checkpoint, const ModelCard& card) {
     const std::string file = checkpoint.path.string();
     const std::string name = Keys(*checkpoint.config, file).text("general.architecture");
@@ -281,18 +275,33 @@ DecoderConfig read_gguf(const Checkpoint& checkpoint, const ModelCard& card) {
     config.tied_head = !checkpoint.find("output.weight");
     config.norm_epsilon =
         keys.real({"attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"}).value_or(1e-5);
-    config.activation = traits->norm_offset || traits->learned_positions ? Activation::gelu_tanh : Activation::silu;
+    config.activation = activation_of_gguf(*traits);
     config.attention_softcap = keys.real({"attn_logit_softcapping"}).value_or(0);
     config.logit_softcap = keys.real({"final_logit_softcapping"}).value_or(0);
-    config.interleaved_qk = name == "llama";
-    if (is_gemma_27b(config))
-        config.attention_scale = 1 / std::sqrt(static_cast<double>(config.hidden) / config.heads);
+    config.interleaved_qk = interleaves_qk(name);
+    config.attention_scale = attention_scale_of_gguf(config, name);
     if (!config.learned_positions)
         read_gguf_rope(checkpoint, keys, config);
     return config;
 }
 
 } // namespace
+
+bool interleaves_qk(std::string_view architecture) {
+    return architecture == "llama";
+}
+
+Activation activation_of_gguf(const ArchitectureTraits& traits) {
+    return traits.norm_offset || traits.learned_positions ? Activation::gelu_tanh : Activation::silu;
+}
+
+double attention_scale_of_gguf(const DecoderConfig& config, std::string_view architecture) {
+    // Layers of the largest Gemma 2 and 3, which alone scale by √(hidden / heads) rather than by √head_dim; GGUF does
+    // not say which (llama.cpp, llama-model.cpp).
+    const bool gemma_27b =
+        (architecture == "gemma2" && config.layers == 46) || (architecture == "gemma3" && config.layers == 62);
+    return 1 / std::sqrt(gemma_27b ? static_cast<double>(config.hidden) / config.heads : config.head_dim);
+}
 
 DecoderConfig read_decoder_config(const Checkpoint& checkpoint) {
     const ModelCard card = dimensions_of(checkpoint);

@@ -2,12 +2,15 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/checkpoint/checkpoint.h"
 #include "core/model/rope.h"
 
 namespace qs {
+
+struct ArchitectureTraits;
 
 enum class NormKind : std::uint8_t { rms, layer };
 enum class Activation : std::uint8_t { silu, gelu, gelu_tanh, relu };
@@ -60,5 +63,13 @@ struct DecoderConfig {
 /// Reads config.json or GGUF metadata. Throws Error naming the file and what the model has that this forward pass does
 /// not know.
 DecoderConfig read_decoder_config(const Checkpoint& checkpoint);
+
+/// Whether llama.cpp stores the rows of q and k of an architecture, by its general.architecture, as `interleaved_qk`
+/// says.
+bool interleaves_qk(std::string_view architecture);
+/// What follows from a general.architecture alone, where a config.json may say something else.
+Activation activation_of_gguf(const ArchitectureTraits& traits);
+/// By what llama.cpp multiplies the products of queries and keys, which follows from dimensions.
+double attention_scale_of_gguf(const DecoderConfig& config, std::string_view architecture);
 
 } // namespace qs

@@ -43,13 +43,11 @@ void apply_yarn(const RopeSettings& settings, Frequencies& frequencies) {
     }
 }
 
-void apply_llama3(const RopeSettings& settings, Frequencies& frequencies) {
-    for (double& frequency : frequencies) {
-        const double turns = settings.original_context * frequency / (2 * std::numbers::pi);
-        const double kept = (turns - settings.low_frequency) / (settings.high_frequency - settings.low_frequency);
-        const double share = std::clamp(kept, 0.0, 1.0);
-        frequency *= share + (1 - share) / settings.factor;
-    }
+double llama3_multiplier(const RopeSettings& settings, double frequency) {
+    const double turns = settings.original_context * frequency / (2 * std::numbers::pi);
+    const double kept = (turns - settings.low_frequency) / (settings.high_frequency - settings.low_frequency);
+    const double share = std::clamp(kept, 0.0, 1.0);
+    return share + (1 - share) / settings.factor;
 }
 
 void divide(Frequencies& frequencies, const std::vector<double>& divisors) {
@@ -66,14 +64,16 @@ Frequencies frequencies_of(const RopeSettings& settings, Index tokens) {
     if (settings.scaling == RopeScaling::yarn)
         apply_yarn(settings, frequencies);
     if (settings.scaling == RopeScaling::llama3)
-        apply_llama3(settings, frequencies);
+        std::ranges::for_each(frequencies,
+                              [&](double& frequency) { frequency *= llama3_multiplier(settings, frequency); });
     if (settings.scaling == RopeScaling::longrope)
         divide(frequencies, tokens > settings.original_context ? settings.long_factors : settings.short_factors);
     divide(frequencies, settings.divisors);
     return frequencies;
 }
 
-/// What makes up for the flatter attention over a longer context.
+} // namespace
+
 double attention_factor_of(const RopeSettings& settings) {
     if (settings.attention_factor)
         return *settings.attention_factor;
@@ -86,7 +86,12 @@ double attention_factor_of(const RopeSettings& settings) {
     return 1;
 }
 
-} // namespace
+std::vector<double> llama3_divisors(const RopeSettings& settings) {
+    std::vector<double> divisors = plain_frequencies(settings.dimensions, settings.base);
+    for (double& divisor : divisors)
+        divisor = 1 / llama3_multiplier(settings, divisor);
+    return divisors;
+}
 
 RopeTable make_rope_table(const RopeSettings& settings, Index tokens) {
     const Frequencies frequencies = frequencies_of(settings, tokens);

@@ -28,6 +28,11 @@ struct RopeSettings {
     std::optional<double> attention_factor; ///< of cosines and sines; else as yarn and longrope define it
 };
 
+/// What cosines and sines are multiplied by, which makes up for the flatter attention over a longer context.
+double attention_factor_of(const RopeSettings& settings);
+/// By what the scaling "llama3" divides the frequency of each pair of dimensions.
+std::vector<double> llama3_divisors(const RopeSettings& settings);
+
 /// Cosines and sines of the turns of positions 0, 1, …: a row a position, a column a pair of dimensions.
 struct RopeTable {
     Matrix cosines, sines;

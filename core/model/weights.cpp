@@ -64,6 +64,10 @@ constexpr std::array<NormName, 6> norm_names = {{
     {&LayerWeights::k_norm, Where::heads, "self_attn.k_norm", "self_attn.k_norm", "", "attn_k_norm"},
 }};
 
+std::string gguf_layer_name(int layer, std::string_view module) {
+    return fmt::format("blk.{}.{}", layer, module);
+}
+
 /// What stands in front of "layers.0…" or "h.0…" in Hugging Face's names; it depends on the class that was saved.
 std::string find_prefix(const Checkpoint& checkpoint, bool gpt2) {
     const char* const embedding = gpt2 ? "wte.weight" : "embed_tokens.weight";
@@ -101,7 +105,7 @@ WeightReader::WeightReader(std::shared_ptr<const Checkpoint> checkpoint, Decoder
 
 std::string WeightReader::layer_name(int layer, std::string_view module) const {
     if (config_.gguf)
-        return fmt::format("blk.{}.{}", layer, module);
+        return gguf_layer_name(layer, module);
     return fmt::format("{}{}.{}.{}", prefix_, config_.learned_positions ? "h" : "layers", layer, module);
 }
 
@@ -217,12 +221,25 @@ std::vector<LinearTensor> WeightReader::linears() const {
     return result;
 }
 
-/// Stored row 2i + p of a head is row i + p · head_dim / 2 of Hugging Face's.
-Index WeightReader::stored_row(Role role, Index row) const {
-    if (!config_.interleaved_qk || (role != Role::attention_q && role != Role::attention_k))
-        return row;
-    const Index half = config_.head_dim / 2, within = row % config_.head_dim;
+bool is_qk(Role role) {
+    return role == Role::attention_q || role == Role::attention_k;
+}
+
+// Stored row 2i + p of a head is row i + p · head_dim / 2 of Hugging Face's.
+
+Index interleaved_row(Index row, Index head_dim) {
+    const Index half = head_dim / 2, within = row % head_dim;
     return row - within + 2 * (within % half) + within / half;
+}
+
+Index row_before_interleaving(Index row, Index head_dim) {
+    const Index within = row % head_dim;
+    return row - within + within / 2 + within % 2 * (head_dim / 2);
+}
+
+Index WeightReader::stored_row(Role role, Index row) const {
+    const bool moved = config_.interleaved_qk && is_qk(role);
+    return moved ? interleaved_row(row, config_.head_dim) : row;
 }
 
 void copy_without_matrices(const LayerWeights& from, LayerWeights& to) {
@@ -367,6 +384,46 @@ RowVector WeightReader::optional_vector(const std::string& name, Index size) con
 Norm WeightReader::norm(const std::string& stem, Index size) const {
     Norm result{vector(stem + ".weight", size), optional_vector(stem + ".bias", size)};
     result.weight.array() += static_cast<float>(config_.norm_offset);
+    return result;
+}
+
+// --- llama.cpp's names ---------------------------------------------------------------------------------------------
+
+std::vector<ConvertedTensor> WeightReader::converted() const {
+    std::vector<ConvertedTensor> result;
+    const auto add = [&](const std::string& from, std::string to) {
+        const auto tensor = checkpoint_->find(from);
+        if (tensor)
+            result.push_back({*tensor, std::move(to), {}, false, false});
+        return tensor.has_value();
+    };
+    const auto add_norm = [&](const std::string& from, const std::string& to) {
+        if (add(from + ".weight", to + ".weight"))
+            result.back().norm_weight = true;
+        add(from + ".bias", to + ".bias");
+    };
+    add(embedding().name, "token_embd.weight");
+    if (config_.learned_positions)
+        add(prefix_ + "wpe.weight", "position_embd.weight");
+    for (int layer = 0; layer < config_.layers; ++layer) {
+        for (const SlotName& names : slot_names) {
+            auto linear = find_linear(layer, names.slot);
+            if (!linear)
+                continue;
+            const std::string from = layer_name(layer, module_of(names.slot)), to = gguf_layer_name(layer, names.gguf);
+            add(from + ".weight", to + ".weight");
+            result.back().linear = std::move(linear);
+            result.back().of_qk = is_qk(names.role);
+            if (add(from + ".bias", to + ".bias"))
+                result.back().of_qk = is_qk(names.role);
+        }
+        for (const NormName& names : norm_names)
+            if (const std::string module = norm_module(names); !module.empty())
+                add_norm(layer_name(layer, module), gguf_layer_name(layer, names.gguf));
+    }
+    add_norm(prefix_ + (config_.learned_positions ? "ln_f" : "norm"), "output_norm");
+    if (!config_.tied_head)
+        add(head().name, "output.weight");
     return result;
 }
 

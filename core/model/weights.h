@@ -62,6 +62,22 @@ struct NormName;
 /// Replaces a matrix after it has been loaded, for example by what a format makes of it.
 using WeightHook = std::function<void(const LinearTensor&, Matrix& weight)>;
 
+/// A tensor of a Hugging Face checkpoint as llama.cpp's converter writes it.
+struct ConvertedTensor {
+    std::size_t tensor = 0;             ///< index into Checkpoint::tensors
+    std::string name;                   ///< llama.cpp's
+    std::optional<LinearTensor> linear; ///< where it is the weight of a linear layer of a decoder layer
+    bool of_qk = false;                 ///< its rows are those of q or k
+    bool norm_weight = false;           ///< DecoderConfig::norm_offset is added to it
+};
+
+/// Whether rows of a matrix of this role can be interleaved.
+bool is_qk(Role role);
+/// The row, of heads of `head_dim`, in which DecoderConfig::interleaved_qk stores one of Hugging Face's order.
+Index interleaved_row(Index row, Index head_dim);
+/// The other way round.
+Index row_before_interleaving(Index row, Index head_dim);
+
 /// Reads the weights of a decoder out of a checkpoint: Hugging Face's names or llama.cpp's, every type that
 /// load_weights() reads. Nothing is kept: what was read of a file is released.
 class WeightReader {
@@ -88,6 +104,9 @@ public:
     Norm output_norm() const;
     /// The name of a layer's norm without ".weight"; empty where it has none.
     std::string norm_name(int layer, Norm LayerWeights::*norm) const;
+
+    /// The tensors of a Hugging Face model under llama.cpp's names, of a tied model without a head.
+    std::vector<ConvertedTensor> converted() const;
 
 private:
     std::string layer_name(int layer, std::string_view module) const;
