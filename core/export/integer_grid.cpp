@@ -49,7 +49,7 @@ void take_groups(const MethodResult& result, std::size_t group, IntegerGrid& gri
 } // namespace
 
 bool is_grid_format(const FormatSpec& spec) {
-    return format(spec.id).family == "integer" && spec.parameters.contains("scope") && spec.choice("scope") != "tensor";
+    return spec.parameters.contains("scope") && spec.choice("scope") != "tensor" && format(spec.id).family == "integer";
 }
 
 std::size_t grid_group(const FormatSpec& spec, std::size_t columns) {

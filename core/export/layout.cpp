@@ -7,6 +7,8 @@
 #include "core/base/error.h"
 #include "core/base/nearest.h"
 #include "core/export/integer_grid.h"
+#include "core/formats/recipe.h"
+#include "core/formats/registry.h"
 
 namespace qs {
 
@@ -62,11 +64,12 @@ std::string usual_layout(const Variant& variant) {
     const auto found = std::ranges::find_if(layouts(), [&](const LayoutEntry& entry) { return entry.takes(variant); });
     if (found != layouts().end())
         return found->id;
+    if (recipe_of(variant.format) != nullptr || format(variant.format.id).family == "ggml")
+        throw Error(variant.text(), "is written as GGUF", "name the output OUT.gguf");
     std::string all;
     for (const LayoutEntry& entry : layouts())
-        all += fmt::format("{}{} {}", all.empty() ? "" : "; ", entry.id, entry.stores);
-    throw Error(variant.text(), "is stored in none of the layouts of safetensors: " + all,
-                "ggml's formats and mixtures are written as GGUF: name the output OUT.gguf");
+        all += fmt::format("{}{}: {}", all.empty() ? "" : "; ", entry.id, entry.stores);
+    throw Error(variant.text(), fmt::format("is stored in none of the layouts of safetensors ({})", all));
 }
 
 } // namespace
