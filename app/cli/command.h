@@ -31,6 +31,7 @@ void add_histogram(CLI::App& app, Action& action);
 void add_codec(CLI::App& app, Action& action);
 void add_memory(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
+void add_quantize(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_qat(CLI::App& app, Action& action);
 void add_imatrix(CLI::App& app, Action& action);

@@ -19,8 +19,8 @@ int report(int status, std::string text) {
 
 void add_commands(CLI::App& app, qs::cli::Action& action) {
     using namespace qs::cli;
-    for (const auto add : {add_info, add_formats, add_analyze, add_histogram, add_codec, add_eval, add_imatrix, add_qat,
-                           add_memory, add_bench, add_devices})
+    for (const auto add : {add_info, add_formats, add_analyze, add_histogram, add_codec, add_quantize, add_eval,
+                           add_imatrix, add_qat, add_memory, add_bench, add_devices})
         add(app, action);
 }
 

@@ -10,6 +10,7 @@
 #include "app/cli/table.h"
 #include "core/base/mapped_file.h"
 #include "core/checkpoint/text.h"
+#include "core/export/write_trained.h"
 #include "core/methods/qat.h"
 #include "core/model/quantized_weights.h"
 #include "core/model/text_windows.h"

@@ -38,8 +38,8 @@ std::vector<std::vector<int>> windows_of_text(const TextOptions& options, const 
 
 } // namespace
 
-void TextOptions::add(CLI::App& command, const std::string& use) {
-    auto* text_option = command.add_option("--text", text, "Text to " + use)->type_name("FILE");
+void TextOptions::add(CLI::App& command, const std::string& use, const std::string& option) {
+    auto* text_option = command.add_option(option, text, "Text to " + use)->type_name("FILE");
     command.add_option("--ids", ids, "Token ids to " + use + " instead of a text: numbers, or JSON lists of them")
         ->type_name("FILE")
         ->excludes(text_option);
@@ -61,7 +61,7 @@ void TextOptions::add(CLI::App& command, const std::string& use) {
 }
 
 const std::string& TextOptions::file() const {
-    if (text.empty() && ids.empty())
+    if (!given())
         throw UsageError("--text or --ids is required");
     return ids.empty() ? text : ids;
 }

@@ -15,8 +15,9 @@ struct TextOptions {
     std::string text, ids, split, tokenizer;
     int context = 0;
 
-    /// `use` says what is done with the text.
-    void add(CLI::App& command, const std::string& use);
+    /// `use` says what is done with the text, which `option` names.
+    void add(CLI::App& command, const std::string& use, const std::string& option = "--text");
+    bool given() const { return !text.empty() || !ids.empty(); }
     /// The text, or the file of token ids. Throws UsageError where neither is given.
     const std::string& file() const;
     /// The tokenizer of --tokenizer, or else the checkpoint's.

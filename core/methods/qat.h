@@ -1,12 +1,10 @@
 #pragma once
 
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
-#include "core/base/atomic_file.h"
 #include "core/base/job.h"
 #include "core/device/device.h"
 #include "core/methods/adamw.h"
@@ -84,13 +82,5 @@ void split_windows(std::vector<std::vector<int>> windows, std::size_t n, std::si
 /// Scores of a model, whose weights a hook changes, beside the unquantized one, as evaluate() gives them for formats.
 ScoreSummary score_weights(const Decoder& decoder, const WeightHook& hook, const std::vector<std::vector<int>>& windows,
                            JobControl& job, int threads = 0);
-
-/// Writes a safetensors checkpoint like the decoder's with the hook's weights in float32 into the file, which is to be
-/// in `folder`, and beside it, where they are not there yet, the config and tokenizer of the original, so that it opens
-/// as a model. Throws Error for GGUF files, which it does not convert.
-void write_trained(const Decoder& decoder, const WeightHook& hook, AtomicFile& file,
-                   const std::filesystem::path& folder);
-/// Throws the Error of write_trained() where there will be one.
-void check_writable(const Decoder& decoder);
 
 } // namespace qs

@@ -15,5 +15,4 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/method_spec.cpp
   ${CMAKE_CURRENT_LIST_DIR}/qat.cpp
   ${CMAKE_CURRENT_LIST_DIR}/rounding.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/smoothquant.cpp
-  ${CMAKE_CURRENT_LIST_DIR}/write_trained.cpp)
+  ${CMAKE_CURRENT_LIST_DIR}/smoothquant.cpp)

@@ -135,6 +135,11 @@ std::string WeightReader::norm_module(const NormName& names) const {
     return config_.learned_positions ? names.gpt2 : config_.output_norms ? names.sandwich : names.llama;
 }
 
+std::string WeightReader::norm_name(int layer, Norm LayerWeights::*norm) const {
+    const std::string module = norm_module(*std::ranges::find(norm_names, norm, &NormName::norm));
+    return module.empty() ? std::string() : layer_name(layer, module);
+}
+
 /// A tensor that the layers have and the forward pass would not use belongs to another model than it takes this for.
 void WeightReader::refuse_unknown_tensors() const {
     std::unordered_set<std::string> known;

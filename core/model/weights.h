@@ -102,6 +102,8 @@ public:
     /// Rows [0, count) of the learned positions. Throws Error where there are fewer.
     Matrix positions(Index count) const;
     Norm output_norm() const;
+    /// The name of a layer's norm without ".weight"; empty where it has none.
+    std::string norm_name(int layer, Norm LayerWeights::*norm) const;
 
     /// The tensors of a Hugging Face model under llama.cpp's names, of a tied model without a head.
     std::vector<ConvertedTensor> converted() const;

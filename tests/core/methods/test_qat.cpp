@@ -5,6 +5,7 @@
 #include <QTest>
 
 #include "core/base/error.h"
+#include "core/export/write_trained.h"
 #include "core/formats/registry.h"
 #include "core/methods/fake_quantizer.h"
 #include "core/methods/qat.h"

@@ -1,0 +1,58 @@
+#include "core/export/write_trained.h"
+
+#include <map>
+
+#include "core/base/error.h"
+#include "core/export/companions.h"
+#include "core/export/safetensors_file.h"
+
+namespace qs {
+
+namespace {
+
+std::map<std::size_t, LinearTensor> linears_by_tensor(const WeightReader& reader) {
+    std::map<std::size_t, LinearTensor> result;
+    for (LinearTensor& linear : reader.linears())
+        result.emplace(linear.tensor, std::move(linear));
+    return result;
+}
+
+} // namespace
+
+void check_writable(const Decoder& decoder) {
+    if (decoder.config().gguf)
+        throw Error(decoder.weights().checkpoint().path.string(),
+                    "is a GGUF file, whose trained weights cannot be written as safetensors",
+                    "train the model's safetensors");
+}
+
+void write_trained(const Decoder& decoder, const WeightHook& hook, AtomicFile& file,
+                   const std::filesystem::path& folder) {
+    check_writable(decoder);
+    const Checkpoint& checkpoint = decoder.weights().checkpoint();
+    const auto trained = linears_by_tensor(decoder.weights());
+    std::vector<SafetensorsEntry> entries;
+    for (std::size_t i = 0; i < checkpoint.tensors.size(); ++i) {
+        const TensorInfo& tensor = checkpoint.tensors[i];
+        entries.push_back(trained.contains(i)
+                              ? safetensors_entry(tensor.name, "F32", tensor.shape)
+                              : SafetensorsEntry{tensor.name, tensor.dtype_name, tensor.shape, tensor.bytes});
+    }
+    file.write(safetensors_header(entries));
+    for (std::size_t i = 0; i < checkpoint.tensors.size(); ++i) {
+        const TensorInfo& tensor = checkpoint.tensors[i];
+        const auto linear = trained.find(i);
+        if (linear == trained.end()) {
+            file.write(checkpoint.data(tensor));
+            continue;
+        }
+        Matrix weight = decoder.weights().load(linear->second);
+        hook(linear->second, weight);
+        const Matrix stored = tensor.transposed ? Matrix(weight.transpose()) : std::move(weight);
+        file.write(std::as_bytes(std::span(stored.data(), static_cast<std::size_t>(stored.size()))));
+    }
+    file.commit();
+    copy_companions(checkpoint, folder);
+}
+
+} // namespace qs
