@@ -40,6 +40,9 @@ struct BasicHead {
 };
 using Head = BasicHead<Matrix, RowVector>;
 
+/// Logits of hidden states behind the last layer: [rows, vocabulary], so give few rows at a time.
+void head_logits(const DecoderConfig& config, const Head& head, const Matrix& hidden, Matrix& out);
+
 /// A decoder over an open checkpoint. Weights are taken a layer at a time: all texts are advanced through a layer
 /// before the next one is loaded, so that memory does not grow with the number of layers:
 ///
