@@ -181,7 +181,8 @@ private:
     void quantize() {
         device_.for_each(trained_.size(), [&](std::size_t i) {
             Trained& linear = trained_[i];
-            linear.quantizer->quantize(linear.master->weight, linear.quantized->weight, job_);
+            JobControl part(&job_); // devices count bytes, the job steps
+            linear.quantizer->quantize(linear.master->weight, linear.quantized->weight, part);
         });
         with_runners([&] { student_->set_weights(quantized_); });
     }
