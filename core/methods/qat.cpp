@@ -329,34 +329,46 @@ void split_windows(std::vector<std::vector<int>> windows, std::size_t n, std::si
     }
 }
 
-ScoreSummary score_weights(const Decoder& decoder, const WeightHook& hook, const std::vector<std::vector<int>>& windows,
-                           JobControl& job, int threads) {
+namespace {
+
+ScoreSummary score_weights_with(LayerMath* math, const Decoder& decoder, const WeightHook& hook,
+                                const std::vector<std::vector<int>>& windows, JobControl& job) {
     constexpr Index rows_at_once = 128;
+    LayerRunner runner(decoder.config(), math);
+    std::vector<Batch> reference = decoder.start(windows), model = reference;
+    ReadyLayer ready;
+    const auto advance = [&](const LayerWeights& weights, std::vector<Batch>& batches) {
+        runner.prepare(weights, ready);
+        runner.advance(ready, batches, {}, job);
+    };
+    for (int layer = 0; layer < decoder.config().layers; ++layer) {
+        advance(decoder.weights().layer(layer), reference);
+        advance(decoder.weights().layer(layer, hook), model);
+    }
+    const Head head = decoder.load_head();
+    ReadyHead ready_head;
+    runner.prepare(head, ready_head);
+    TokenScores scores;
+    for (std::size_t i = 0; i < model.size(); ++i)
+        for (const auto& [begin, length] : model[i].sequences)
+            for (Index first = 0; first + 1 < length; first += rows_at_once) {
+                job.check();
+                const Index rows = std::min(rows_at_once, length - 1 - first);
+                const std::span targets(model[i].tokens.data() + begin + first + 1, static_cast<std::size_t>(rows));
+                runner.refer(ready_head, reference[i], begin + first, targets);
+                scores.append(runner.score(ready_head, model[i]));
+            }
+    return summarise(scores);
+}
+
+} // namespace
+
+ScoreSummary score_weights(const Decoder& decoder, const WeightHook& hook, const std::vector<std::vector<int>>& windows,
+                           Device& device, JobControl& job, int threads) {
     tbb::task_arena arena(threads > 0 ? threads : tbb::task_arena::automatic);
     return arena.execute([&] {
-        std::vector<Batch> reference = decoder.start(windows), model = reference;
-        LayerActivations activations;
-        for (int layer = 0; layer < decoder.config().layers; ++layer) {
-            decoder.advance(decoder.weights().layer(layer), reference, activations, {}, job);
-            decoder.advance(decoder.weights().layer(layer, hook), model, activations, {}, job);
-        }
-        const Head head = decoder.load_head();
-        const auto distributions = [&](const Batch& batch, Index first, Index rows) {
-            Matrix logits;
-            decoder.logits(head, batch.hidden.middleRows(first, rows), logits);
-            return Distributions(std::move(logits));
-        };
-        TokenScores scores;
-        for (std::size_t i = 0; i < model.size(); ++i)
-            for (const auto& [begin, length] : model[i].sequences)
-                for (Index first = 0; first + 1 < length; first += rows_at_once) {
-                    job.check();
-                    const Index rows = std::min(rows_at_once, length - 1 - first);
-                    const std::span targets(model[i].tokens.data() + begin + first + 1, static_cast<std::size_t>(rows));
-                    scores.append(score(distributions(model[i], begin + first, rows),
-                                        distributions(reference[i], begin + first, rows), targets));
-                }
-        return summarise(scores);
+        return with_layer_math(device,
+                               [&](LayerMath* math) { return score_weights_with(math, decoder, hook, windows, job); });
     });
 }
 

@@ -80,7 +80,7 @@ void split_windows(std::vector<std::vector<int>> windows, std::size_t n, std::si
 
 /// Scores of a model, whose weights a hook changes, beside the unquantized one, as evaluate() gives them for formats.
 ScoreSummary score_weights(const Decoder& decoder, const WeightHook& hook, const std::vector<std::vector<int>>& windows,
-                           JobControl& job, int threads = 0);
+                           Device& device, JobControl& job, int threads = 0);
 
 /// Writes a safetensors checkpoint like the decoder's with the hook's weights in float32 into the file, which is to be
 /// in `folder`, and beside it, where they are not there yet, the config and tokenizer of the original, so that it opens

@@ -204,16 +204,21 @@ private:
         for (Runner& runner : runners_)
             if (const auto* layers = kept(runner))
                 runner.layer = &(*layers)[static_cast<std::size_t>(layer)];
-        for (Runner& runner : runners_)
-            layers_.prepare(*runner.layer, runner.ready);
         LayerObserver observer;
-        if (request_.layer_errors)
+        if (request_.layer_errors) {
+            for (Runner& runner : runners_)
+                layers_.prepare(*runner.layer, runner.ready);
             observer = [&](Observation& observation) { measure_outputs(observation); };
+        }
         layers_.prepare(weights, reference_layer_);
         layers_.advance(reference_layer_, reference_, observer, job_);
         count_progress();
         for (Runner& runner : runners_) {
-            layers_.advance(runner.ready, runner.batches, {}, job_);
+            // Without measurements there need be only one layer at a time.
+            ReadyLayer& ready = request_.layer_errors ? runner.ready : reference_layer_;
+            if (!request_.layer_errors)
+                layers_.prepare(*runner.layer, ready);
+            layers_.advance(ready, runner.batches, {}, job_);
             count_progress();
         }
     }

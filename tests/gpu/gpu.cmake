@@ -62,7 +62,7 @@ endfunction()
 quantoscope_emulated_test(gpu_emulated_parity SOURCES gpu/parity_test.cpp LABELS slow TIMEOUT 900)
 quantoscope_emulated_test(gpu_emulated_graphs SOURCES gpu/graphs_test.cpp LABELS unit LIBRARIES ${CMAKE_DL_LIBS})
 quantoscope_emulated_test(gpu_emulated_failures SOURCES gpu/failures_test.cpp LABELS unit)
-quantoscope_emulated_test(gpu_emulated_model SOURCES gpu/model_test.cpp LABELS unit TIMEOUT 600)
+quantoscope_emulated_test(gpu_emulated_model SOURCES gpu/model_test.cpp LABELS slow TIMEOUT 900)
 quantoscope_emulated_test(gpu_emulated_model_failures SOURCES gpu/model_failures_test.cpp LABELS unit)
 quantoscope_emulated_test(gpu_emulated_group SOURCES gpu/group_test.cpp LABELS unit)
 
