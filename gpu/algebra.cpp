@@ -110,6 +110,7 @@ public:
         : ordinal_(ordinal), libraries_(paths), blas_(libraries_, *stream_), solver_(libraries_, *stream_) {}
 
     std::string description() const override { return libraries_.versions + " on cuda:" + std::to_string(ordinal_); }
+    const std::shared_ptr<Stream>& stream() const { return stream_; }
 
 protected:
     DeviceMatrix do_make(DType type, std::size_t rows, std::size_t columns) override {
@@ -258,7 +259,7 @@ private:
 };
 
 /// Does each call on the GPU where that is possible, else on the CPU.
-class CudaAlgebra final : public Algebra {
+class CudaAlgebra final : public QueuedAlgebra {
 public:
     CudaAlgebra(int ordinal, Algebra& cpu, LibraryPaths paths)
         : ordinal_(ordinal), cpu_(cpu), paths_(std::move(paths)) {}
@@ -279,6 +280,11 @@ public:
         if (!shortfall_.empty())
             text += "; " + shortfall_;
         return text;
+    }
+
+    std::shared_ptr<Stream> queue() override {
+        const std::lock_guard lock(mutex_);
+        return gpu() == nullptr ? nullptr : gpu()->stream();
     }
 
 protected:
@@ -402,7 +408,7 @@ private:
 
 } // namespace
 
-std::unique_ptr<Algebra> make_cuda_algebra(int ordinal, Algebra& cpu, LibraryPaths paths) {
+std::unique_ptr<QueuedAlgebra> make_cuda_algebra(int ordinal, Algebra& cpu, LibraryPaths paths) {
     return std::make_unique<CudaAlgebra>(ordinal, cpu, std::move(paths));
 }
 

@@ -12,6 +12,7 @@
 #include "gpu/bench.h"
 #include "gpu/cuda.h"
 #include "gpu/feed.h"
+#include "gpu/layer_math.h"
 #include "gpu/workspace.h"
 
 namespace qs::cuda {
@@ -107,6 +108,24 @@ public:
 
     Algebra& algebra() override { return *algebra_; }
 
+    LayerMath* layer_math() override {
+        const std::lock_guard lock(layer_math_mutex_);
+        if (!layer_math_ && !without_layer_math_) {
+            without_layer_math_ = algebra_->queue() == nullptr;
+            if (without_layer_math_)
+                notes_.add("the CPU runs the model instead of " + info_.id + ": " + algebra_->description());
+            else
+                layer_math_ = make_cuda_layer_math(ordinal_, *algebra_);
+        }
+        return without_layer_math_ ? nullptr : layer_math_.get();
+    }
+
+    void give_up_layer_math(const std::string& reason) override {
+        const std::lock_guard lock(layer_math_mutex_);
+        without_layer_math_ = true;
+        notes_.add("the CPU runs the model instead of " + info_.id + ": " + reason);
+    }
+
     double measure_read_gbps(int, JobControl& job) override {
         return borrow([&](Workspace& work) { return cuda::measure_read_gbps(work, job); });
     }
@@ -181,7 +200,10 @@ private:
     DeviceInfo info_;
     Residents residents_;
     Workspaces workspaces_;
-    std::unique_ptr<Algebra> algebra_ = make_cuda_algebra(ordinal_, cpu_->algebra());
+    std::unique_ptr<QueuedAlgebra> algebra_ = make_cuda_algebra(ordinal_, cpu_->algebra());
+    std::mutex layer_math_mutex_;
+    std::unique_ptr<LayerMath> layer_math_;
+    bool without_layer_math_ = false;
     Notes notes_;
 };
 

@@ -3,11 +3,13 @@ set(QUANTOSCOPE_GPU_SOURCES
   algebra.cpp
   algebra_libraries.cpp
   analysis.cpp
+  attention.cu
   bench.cpp
   bitsandbytes.cu
   convert.cu
   cuda.cpp
   device.cpp
+  elementwise.cu
   feed.cpp
   floating.cu
   format_run.cpp
@@ -18,9 +20,12 @@ set(QUANTOSCOPE_GPU_SOURCES
   ggml_nonlinear.cu
   ggml_ternary.cu
   integer.cu
+  layer_math.cpp
+  losses.cu
   measure.cu
   microscaling.cu
   module.cpp
+  norms.cu
   recordings.cpp
   residents.cpp
   results.cpp

@@ -39,6 +39,7 @@ struct Run {
     std::size_t windows = 0;
     Index context = 0;
     DeviceInfo device;
+    Json notes;                  ///< the device's
     CalibrationText calibration; ///< empty where no method calibrates
     std::vector<Variant> left_out;
     Evaluation evaluation;
@@ -136,6 +137,7 @@ Run run(const Options& options) {
     run.evaluation = evaluate(decoder, request, *device, running.job);
     if (!options.skills.empty())
         measure_skills(options, decoder, request, *device, running.job, run);
+    run.notes = tell_notes(*device);
     run.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return run;
 }
@@ -199,6 +201,7 @@ Json document(const Run& run) {
                 {"context", run.context},
                 {"windows", run.windows},
                 {"device", run.device.id},
+                {"notes", run.notes},
                 {"threads", run.device.threads},
                 {"seconds", json_number(run.seconds)},
                 {"calibration", calibration_json(run.calibration)},

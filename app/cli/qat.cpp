@@ -43,6 +43,7 @@ struct Run {
     FormatSpec format;
     std::size_t training_tokens = 0, validation_tokens = 0;
     DeviceInfo device;
+    Json notes = Json::array(); ///< the device's
     QatResult result;
     std::vector<Measured> measured; ///< unquantized, rounded, trained
 };
@@ -79,15 +80,15 @@ private:
 class Measuring {
 public:
     Measuring(const Options& options, const Decoder& decoder, const Tokenizer& tokenizer,
-              std::vector<std::vector<int>> windows)
-        : options_(options), decoder_(decoder), tokenizer_(tokenizer), windows_(std::move(windows)) {
+              std::vector<std::vector<int>> windows, Device& device)
+        : options_(options), decoder_(decoder), tokenizer_(tokenizer), windows_(std::move(windows)), device_(device) {
         if (!options.skills.empty())
             skills_ = read_skills(options.skills);
     }
 
     Measured of(const std::string& name, const WeightHook& hook) const {
         JobControl job;
-        Measured measured{name, score_weights(decoder_, hook, windows_, job, options_.request.threads), {}};
+        Measured measured{name, score_weights(decoder_, hook, windows_, device_, job, options_.request.threads), {}};
         if (!skills_.empty())
             measured.skills = score_skills(decoder_, tokenizer_, skills_, hook, job);
         return measured;
@@ -98,6 +99,7 @@ private:
     const Decoder& decoder_;
     const Tokenizer& tokenizer_;
     std::vector<std::vector<int>> windows_;
+    Device& device_;
     std::vector<Skill> skills_;
 };
 
@@ -128,7 +130,7 @@ Run run(const Options& options) {
     run.validation_tokens = scored_tokens(request.validation);
 
     const Measuring measuring(options, decoder, *tokenizer,
-                              options.eval_text.empty() ? request.validation : windows(options.eval_text));
+                              options.eval_text.empty() ? request.validation : windows(options.eval_text), *device);
     Status status;
     {
         RunningJob running([&status] { return status.text(); });
@@ -143,6 +145,7 @@ Run run(const Options& options) {
     const QuantizedWeights rounded(*run.checkpoint, specs, *device, job);
     run.measured = {measuring.of("unquantized", {}), measuring.of("rtn", rounded.hook(0)),
                     measuring.of("qat", run.result.hook())};
+    run.notes = tell_notes(*device);
     if (output)
         write_trained(decoder, options.write_master ? run.result.master_hook() : run.result.hook(), *output,
                       std::filesystem::absolute(options.output).parent_path());
@@ -179,6 +182,7 @@ Json document(const Run& run) {
                 {"validation_tokens", run.validation_tokens},
                 {"tokens", run.measured[0].scores.tokens},
                 {"device", run.device.id},
+                {"notes", run.notes},
                 {"threads", run.device.threads},
                 {"learning_rate", json_number(run.result.learning_rate)},
                 {"best_step", run.result.best_step},

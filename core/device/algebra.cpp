@@ -135,6 +135,17 @@ DeviceMatrix DeviceMatrix::part(std::size_t row, std::size_t column, std::size_t
     return part;
 }
 
+DeviceMatrix DeviceMatrix::reshaped(std::size_t rows, std::size_t columns) const {
+    const bool without_gaps = stride_ == columns_ || rows_ <= 1;
+    if (!without_gaps ||
+        matrix_bytes(type_, rows, columns, columns) > matrix_bytes(type_, 1, rows_ * columns_, rows_ * columns_))
+        throw Error("matrix", shape_text(*this) + " cannot be taken for one of " + shape_text(rows, columns));
+    DeviceMatrix reshaped = *this;
+    reshaped.rows_ = rows;
+    reshaped.columns_ = reshaped.stride_ = columns;
+    return reshaped;
+}
+
 DeviceMatrix DeviceMatrix::diagonal() const {
     DeviceMatrix diagonal = *this;
     diagonal.rows_ = std::min(rows_, columns_);

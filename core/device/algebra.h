@@ -44,6 +44,8 @@ public:
 
     /// The rectangle of `rows` × `columns` that begins at (row, column).
     DeviceMatrix part(std::size_t row, std::size_t column, std::size_t rows, std::size_t columns) const;
+    /// The first elements of a matrix without gaps as one of another shape, which needs no more of them.
+    DeviceMatrix reshaped(std::size_t rows, std::size_t columns) const;
     /// The diagonal, as a column.
     DeviceMatrix diagonal() const;
 

@@ -11,6 +11,7 @@
 #include "core/base/job.h"
 #include "core/checkpoint/checkpoint.h"
 #include "core/device/algebra.h"
+#include "core/device/layer_math.h"
 
 namespace qs {
 
@@ -92,6 +93,10 @@ public:
 
     /// Dense linear algebra, done here where that is possible.
     virtual Algebra& algebra() = 0;
+    /// The steps of a decoder; null where the CPU's own (core/model) are to be taken.
+    virtual LayerMath* layer_math() { return nullptr; }
+    /// layer_math() has failed where the CPU has not: it is null from now on, and notes() says why.
+    virtual void give_up_layer_math(const std::string& /*reason*/) {}
 
     /// Best read bandwidth of this device's memory in GB/s (10⁹ bytes), measured now with `threads` threads.
     virtual double measure_read_gbps(int threads, JobControl& job) = 0;
@@ -127,6 +132,6 @@ struct CudaModule {
     std::vector<DeviceInfo> (*list)();
     std::unique_ptr<Device> (*make)(int ordinal);
 };
-inline constexpr int cuda_module_abi = 7;
+inline constexpr int cuda_module_abi = 8;
 
 } // namespace qs

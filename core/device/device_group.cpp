@@ -126,6 +126,10 @@ public:
 
     Algebra& algebra() override { return members_.front()->algebra(); }
 
+    LayerMath* layer_math() override { return members_.front()->layer_math(); }
+
+    void give_up_layer_math(const std::string& reason) override { members_.front()->give_up_layer_math(reason); }
+
     double measure_read_gbps(int threads, JobControl& job) override {
         double sum = 0;
         for (const auto& member : members_)

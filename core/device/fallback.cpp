@@ -45,6 +45,10 @@ public:
 
     Algebra& algebra() override { return current().algebra(); }
 
+    LayerMath* layer_math() override { return current().layer_math(); }
+
+    void give_up_layer_math(const std::string& reason) override { device_->give_up_layer_math(reason); }
+
     BenchResult bench(std::span<const FormatSpec> specs, const std::string& operation, int threads,
                       JobControl& job) override {
         return current().bench(specs, operation, threads, job);

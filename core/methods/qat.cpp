@@ -11,9 +11,10 @@
 
 #include "core/analysis/recipe_plan.h"
 #include "core/base/error.h"
+#include "core/device/with_layer_math.h"
 #include "core/formats/registry.h"
 #include "core/methods/fake_quantizer.h"
-#include "core/model/backward.h"
+#include "core/model/layer_runner.h"
 
 namespace qs {
 
@@ -81,8 +82,11 @@ public:
         gradients_.layers = zeros_like(master_);
         collect();
         validation_ = decoder.start(request.validation);
-        for (const Batch& batch : validation_)
-            validation_teacher_.push_back(teacher_states(batch));
+        with_runners([&] {
+            validation_teacher_.clear();
+            for (const Batch& batch : validation_)
+                validation_teacher_.push_back(teacher_states(batch));
+        });
     }
 
     QatResult run(const std::function<void(const QatPoint&)>& on_progress) {
@@ -151,9 +155,24 @@ private:
         return point;
     }
 
+    /// Calls body() with the runners on the device, and again from its beginning on the CPU where that fails.
+    template <class Body>
+    void with_runners(Body body) {
+        with_layer_math(device_, [&](LayerMath* math) {
+            if (!student_ || math != math_) {
+                math_ = math;
+                student_.emplace(decoder_.config(), head_, math);
+                student_->set_weights(quantized_);
+                if (!teacher_.empty())
+                    teacher_runner_.emplace(decoder_.config(), head_, math).set_weights(teacher_);
+            }
+            body();
+        });
+    }
+
     /// The teacher's hidden states behind the last layer, if it is to be learned from.
-    std::optional<Matrix> teacher_states(const Batch& batch) const {
-        return teacher_.empty() ? std::nullopt : std::optional(run_layers(decoder_.config(), teacher_, batch, job_));
+    std::optional<Matrix> teacher_states(const Batch& batch) {
+        return teacher_.empty() ? std::nullopt : std::optional(teacher_runner_->run_layers(batch, job_));
     }
 
     double rate_at(int step) const {
@@ -174,8 +193,10 @@ private:
     void quantize() {
         device_.for_each(trained_.size(), [&](std::size_t i) {
             Trained& linear = trained_[i];
-            linear.quantizer->quantize(linear.master->weight, linear.quantized->weight, job_);
+            JobControl part(&job_); // devices count bytes, the job steps
+            linear.quantizer->quantize(linear.master->weight, linear.quantized->weight, part);
         });
+        with_runners([&] { student_->set_weights(quantized_); });
     }
 
     /// One update; returns the mean loss that led to it.
@@ -184,14 +205,17 @@ private:
         std::size_t tokens = 0;
         for (const Batch& batch : batches)
             tokens += scored_tokens(batch);
-        for (Trained& linear : trained_)
-            linear.gradient->weight.setZero();
         double loss = 0;
-        for (const Batch& batch : batches) {
-            const std::optional<Matrix> teacher = teacher_states(batch);
-            loss += add_gradients(decoder_.config(), quantized_, head_, batch, 1 / static_cast<double>(tokens),
-                                  gradients_, job_, teacher ? &*teacher : nullptr);
-        }
+        with_runners([&] {
+            loss = 0;
+            student_->begin_gradients(gradients_);
+            for (const Batch& batch : batches) {
+                const std::optional<Matrix> teacher = teacher_states(batch);
+                loss += student_->add_gradients(batch, 1 / static_cast<double>(tokens), gradients_, job_,
+                                                teacher ? &*teacher : nullptr);
+            }
+            student_->finish_gradients(gradients_);
+        });
         update(step, rate);
         return loss / static_cast<double>(tokens);
     }
@@ -225,15 +249,17 @@ private:
 
     void validate(QatPoint& point) {
         double loss = 0, nll = 0, tokens = 0;
-        for (std::size_t i = 0; i < validation_.size(); ++i) {
-            const Batch& batch = validation_[i];
-            const Matrix hidden = run_layers(decoder_.config(), quantized_, batch, job_);
-            const double own = loss_of(decoder_.config(), head_, batch, hidden);
-            nll += own;
-            loss += validation_teacher_[i] ? loss_of(decoder_.config(), head_, batch, hidden, &*validation_teacher_[i])
-                                           : own;
-            tokens += static_cast<double>(scored_tokens(batch));
-        }
+        with_runners([&] {
+            loss = nll = tokens = 0;
+            for (std::size_t i = 0; i < validation_.size(); ++i) {
+                const Batch& batch = validation_[i];
+                const Matrix hidden = student_->run_layers(batch, job_);
+                const double own = student_->loss_of(batch, hidden);
+                nll += own;
+                loss += validation_teacher_[i] ? student_->loss_of(batch, hidden, &*validation_teacher_[i]) : own;
+                tokens += static_cast<double>(scored_tokens(batch));
+            }
+        });
         point.validation_loss = loss / tokens;
         point.validation_perplexity = std::exp(nll / tokens);
     }
@@ -260,6 +286,8 @@ private:
     std::vector<LayerWeights> teacher_; ///< the unquantized weights; empty where the text is learned
     DecoderGradients gradients_;        ///< of the layers alone
     Head head_;
+    LayerMath* math_ = nullptr; ///< of the runners; null for the CPU's
+    std::optional<ModelRunner> student_, teacher_runner_;
     std::vector<Trained> trained_;
     Shuffled windows_;
     std::vector<Batch> validation_;
@@ -313,34 +341,46 @@ void split_windows(std::vector<std::vector<int>> windows, std::size_t n, std::si
     }
 }
 
-ScoreSummary score_weights(const Decoder& decoder, const WeightHook& hook, const std::vector<std::vector<int>>& windows,
-                           JobControl& job, int threads) {
+namespace {
+
+ScoreSummary score_weights_with(LayerMath* math, const Decoder& decoder, const WeightHook& hook,
+                                const std::vector<std::vector<int>>& windows, JobControl& job) {
     constexpr Index rows_at_once = 128;
+    LayerRunner runner(decoder.config(), math);
+    std::vector<Batch> reference = decoder.start(windows), model = reference;
+    ReadyLayer ready;
+    const auto advance = [&](const LayerWeights& weights, std::vector<Batch>& batches) {
+        runner.prepare(weights, ready);
+        runner.advance(ready, batches, {}, job);
+    };
+    for (int layer = 0; layer < decoder.config().layers; ++layer) {
+        advance(decoder.weights().layer(layer), reference);
+        advance(decoder.weights().layer(layer, hook), model);
+    }
+    const Head head = decoder.load_head();
+    ReadyHead ready_head;
+    runner.prepare(head, ready_head);
+    TokenScores scores;
+    for (std::size_t i = 0; i < model.size(); ++i)
+        for (const auto& [begin, length] : model[i].sequences)
+            for (Index first = 0; first + 1 < length; first += rows_at_once) {
+                job.check();
+                const Index rows = std::min(rows_at_once, length - 1 - first);
+                const std::span targets(model[i].tokens.data() + begin + first + 1, static_cast<std::size_t>(rows));
+                runner.refer(ready_head, reference[i], begin + first, targets);
+                scores.append(runner.score(ready_head, model[i]));
+            }
+    return summarise(scores);
+}
+
+} // namespace
+
+ScoreSummary score_weights(const Decoder& decoder, const WeightHook& hook, const std::vector<std::vector<int>>& windows,
+                           Device& device, JobControl& job, int threads) {
     tbb::task_arena arena(threads > 0 ? threads : tbb::task_arena::automatic);
     return arena.execute([&] {
-        std::vector<Batch> reference = decoder.start(windows), model = reference;
-        LayerActivations activations;
-        for (int layer = 0; layer < decoder.config().layers; ++layer) {
-            decoder.advance(decoder.weights().layer(layer), reference, activations, {}, job);
-            decoder.advance(decoder.weights().layer(layer, hook), model, activations, {}, job);
-        }
-        const Head head = decoder.load_head();
-        const auto distributions = [&](const Batch& batch, Index first, Index rows) {
-            Matrix logits;
-            decoder.logits(head, batch.hidden.middleRows(first, rows), logits);
-            return Distributions(std::move(logits));
-        };
-        TokenScores scores;
-        for (std::size_t i = 0; i < model.size(); ++i)
-            for (const auto& [begin, length] : model[i].sequences)
-                for (Index first = 0; first + 1 < length; first += rows_at_once) {
-                    job.check();
-                    const Index rows = std::min(rows_at_once, length - 1 - first);
-                    const std::span targets(model[i].tokens.data() + begin + first + 1, static_cast<std::size_t>(rows));
-                    scores.append(score(distributions(model[i], begin + first, rows),
-                                        distributions(reference[i], begin + first, rows), targets));
-                }
-        return summarise(scores);
+        return with_layer_math(device,
+                               [&](LayerMath* math) { return score_weights_with(math, decoder, hook, windows, job); });
     });
 }
 

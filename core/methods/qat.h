@@ -81,6 +81,6 @@ void split_windows(std::vector<std::vector<int>> windows, std::size_t n, std::si
 
 /// Scores of a model, whose weights a hook changes, beside the unquantized one, as evaluate() gives them for formats.
 ScoreSummary score_weights(const Decoder& decoder, const WeightHook& hook, const std::vector<std::vector<int>>& windows,
-                           JobControl& job, int threads = 0);
+                           Device& device, JobControl& job, int threads = 0);
 
 } // namespace qs

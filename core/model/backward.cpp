@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <numeric>
 
+#include "core/model/host_machine.h"
+#include "core/model/model_steps.h"
 #include "core/model/product.h"
 
 namespace qs {
@@ -15,8 +16,6 @@ namespace {
 
 /// Rows whose sums are taken on their own, so that the order of all sums does not depend on the number of threads.
 constexpr Index row_block = 64;
-/// Logits that are held at a time.
-constexpr Index most_logits = Index{1} << 24;
 
 /// Calls body(first, count, sums) for blocks of rows on all threads, each with zeros of its own to add to; then adds
 /// those to `total` in order.
@@ -71,9 +70,9 @@ void backward_norm_row(const DecoderConfig& config, const Norm& norm, const In& 
         gradient.bias += d_out;
 }
 
-/// The gradient of the heads before they were normed, in place.
-void backward_norm_heads(const DecoderConfig& config, const Norm& norm, const Matrix& before, Norm& gradient,
-                         Matrix& d_heads) {
+} // namespace
+
+void HostMachine::backward_norm_heads(const Norm& norm, const Matrix& before, Norm& gradient, Matrix& d_heads) {
     const Index size = norm.weight.size();
     for_row_blocks_summing(before.rows(), gradient, [&](Index first, Index count, Norm& sums) {
         for (Index row = first; row < first + count; ++row)
@@ -81,12 +80,10 @@ void backward_norm_heads(const DecoderConfig& config, const Norm& norm, const Ma
                 auto d_in = d_heads.row(row).segment(head, size);
                 const RowVector d_out = d_in;
                 d_in.setZero();
-                backward_norm_row(config, norm, before.row(row).segment(head, size), d_out, sums, d_in);
+                backward_norm_row(config_, norm, before.row(row).segment(head, size), d_out, sums, d_in);
             }
     });
 }
-
-} // namespace
 
 void backward_norm(const DecoderConfig& config, const Norm& norm, const Matrix& in, const Matrix& d_out, Norm& gradient,
                    Matrix& d_in) {
@@ -101,6 +98,22 @@ void backward_linear(const Linear& linear, const Matrix& in, const Matrix& d_out
     if (gradient.bias.size() > 0)
         gradient.bias += d_out.colwise().sum();
     backward_inputs(d_out, linear.weight, d_in);
+}
+
+void HostMachine::backward_multiply(const Matrix& in, const Matrix& weight, const Matrix& d_out, Matrix* d_weight,
+                                    Matrix& d_in, bool add) {
+    if (d_weight != nullptr)
+        add_weight_gradient(in, d_out, *d_weight);
+    backward_inputs(d_out, weight, add ? part_ : d_in);
+    if (add)
+        d_in += part_;
+}
+
+void HostMachine::backward_linear(const Linear& linear, const Matrix& in, const Matrix& d_out, Linear& gradient,
+                                  Matrix& d_in, bool add) {
+    qs::backward_linear(linear, in, d_out, gradient, add ? part_ : d_in);
+    if (add)
+        d_in += part_;
 }
 
 // --- attention -----------------------------------------------------------------------------------------------------
@@ -170,114 +183,32 @@ void backward_attend(const DecoderConfig& config, int window, std::span<const Se
     });
 }
 
-namespace {
-
-/// The gradients of q and k before they were turned: turned back, which is the transposed rotation.
-void turn_back(const DecoderConfig& config, const RopeTable& rope, std::span<const Sequence> sequences, Matrix& d_q,
-               Matrix& d_k) {
+/// Turned back, which is the transposed rotation.
+void HostMachine::turn_back(const RopeTable& rope, std::span<const Sequence> sequences, Matrix& d_heads) {
     const RopeTable back{rope.cosines, -rope.sines};
     tbb::parallel_for(std::size_t{0}, sequences.size(), [&](std::size_t i) {
         const auto& [begin, length] = sequences[i];
-        apply_rope(back, 0, config.head_dim, d_q.middleRows(begin, length));
-        apply_rope(back, 0, config.head_dim, d_k.middleRows(begin, length));
+        apply_rope(back, 0, config_.head_dim, d_heads.middleRows(begin, length));
     });
 }
 
-void backward_qk_norms(const DecoderConfig& config, const LayerWeights& weights, const LayerActivations& a,
-                       LayerWeights& gradients, Matrix& d_q, Matrix& d_k) {
-    Matrix q, k; // before the norms
-    if (config.fused_qkv) {
-        q = a.qkv.leftCols(a.q.cols());
-        k = a.qkv.middleCols(a.q.cols(), a.k.cols());
-    } else {
-        apply_linear(*weights[Slot::q], a.attention_input, q, {});
-        apply_linear(*weights[Slot::k], a.attention_input, k, {});
-    }
-    backward_norm_heads(config, weights.q_norm, q, gradients.q_norm, d_q);
-    backward_norm_heads(config, weights.k_norm, k, gradients.k_norm, d_k);
-}
-
-/// Replaces d_in by the sum of what comes back through linear layers with the same input.
-class SharedInput {
-public:
-    SharedInput(const LayerWeights& weights, LayerWeights& gradients, const Matrix& in, Matrix& d_in)
-        : weights_(weights), gradients_(gradients), in_(in), d_in_(d_in) {}
-
-    void add(Slot slot, const Matrix& d_out) {
-        backward_linear(*weights_[slot], in_, d_out, *gradients_[slot], part_);
-        if (first_)
-            d_in_.swap(part_);
-        else
-            d_in_ += part_;
-        first_ = false;
-    }
-
-private:
-    const LayerWeights& weights_;
-    LayerWeights& gradients_;
-    const Matrix& in_;
-    Matrix& d_in_;
-    Matrix part_;
-    bool first_ = true;
-};
-
-void backward_attention(const DecoderConfig& config, const LayerWeights& weights, const RopeTable& rope,
-                        std::span<const Sequence> sequences, const LayerActivations& a, const Matrix& d_output,
-                        LayerWeights& gradients, Matrix& d_attention_input) {
-    Matrix d_attended, d_q, d_k, d_v;
-    backward_linear(*weights[Slot::o], a.attended, d_output, *gradients[Slot::o], d_attended);
-    const int window = config.slides(weights.layer) ? config.sliding_window : 0;
-    backward_attend(config, window, sequences, a, d_attended, d_q, d_k, d_v);
-    if (!config.learned_positions)
-        turn_back(config, rope, sequences, d_q, d_k);
-    if (config.qk_norm)
-        backward_qk_norms(config, weights, a, gradients, d_q, d_k);
-
-    SharedInput input(weights, gradients, a.attention_input, d_attention_input);
-    if (config.fused_qkv) {
-        Matrix d_qkv(d_q.rows(), d_q.cols() + d_k.cols() + d_v.cols());
-        d_qkv << d_q, d_k, d_v;
-        input.add(Slot::qkv, d_qkv);
-    } else {
-        input.add(Slot::q, d_q);
-        input.add(Slot::k, d_k);
-        input.add(Slot::v, d_v);
+void HostMachine::join(std::initializer_list<const Matrix*> parts, Matrix& out) {
+    Index columns = 0;
+    for (const Matrix* part : parts)
+        columns += part->cols();
+    out.resize((*parts.begin())->rows(), columns);
+    Index column = 0;
+    for (const Matrix* part : parts) {
+        out.middleCols(column, part->cols()) = *part;
+        column += part->cols();
     }
 }
-
-} // namespace
 
 // --- MLP -----------------------------------------------------------------------------------------------------------
 
-namespace {
-
-float derivative(Activation activation, float x) {
-    switch (activation) {
-    case Activation::silu: {
-        const float sigmoid = 1 / (1 + std::exp(-x));
-        return sigmoid * (1 + x * (1 - sigmoid));
-    }
-    case Activation::gelu: {
-        const float distribution = 0.5f * (1 + std::erf(x / std::numbers::sqrt2_v<float>));
-        const float density = std::exp(-0.5f * x * x) * 0.3989422804f; // 1 / √(2π)
-        return distribution + x * density;
-    }
-    case Activation::gelu_tanh: {
-        constexpr float root = 0.7978845608f; // √(2 / π)
-        const float t = std::tanh(root * (x + 0.044715f * x * x * x));
-        return 0.5f * (1 + t) + 0.5f * x * (1 - t * t) * root * (1 + 3 * 0.044715f * x * x);
-    }
-    case Activation::relu:
-        break;
-    }
-    return x > 0 ? 1.0f : 0.0f;
-}
-
-} // namespace
-
 void backward_activate(const DecoderConfig& config, const Matrix& gate, const Matrix& up, const Matrix& d_out,
                        Matrix& d_gate, Matrix& d_up) {
-    const auto derivative_of = [&](float x) { return derivative(config.activation, x); };
+    const auto derivative_of = [&](float x) { return activation_derivative(config.activation, x); };
     d_up.resize(up.rows(), up.cols());
     if (config.gated)
         d_gate.resize(up.rows(), up.cols());
@@ -295,69 +226,8 @@ void backward_activate(const DecoderConfig& config, const Matrix& gate, const Ma
     });
 }
 
-namespace {
-
-void backward_mlp(const DecoderConfig& config, const LayerWeights& weights, const LayerActivations& a,
-                  const Matrix& d_output, LayerWeights& gradients, Matrix& d_mlp_input) {
-    Matrix d_activated, d_gate, d_up;
-    backward_linear(*weights[Slot::down], a.activated, d_output, *gradients[Slot::down], d_activated);
-    backward_activate(config, a.gate, a.up, d_activated, d_gate, d_up);
-
-    SharedInput input(weights, gradients, a.mlp_input, d_mlp_input);
-    if (config.fused_gate_up) {
-        Matrix d_gate_up(d_up.rows(), 2 * d_up.cols());
-        d_gate_up << d_gate, d_up;
-        input.add(Slot::gate_up, d_gate_up);
-    } else {
-        if (config.gated)
-            input.add(Slot::gate, d_gate);
-        input.add(Slot::up, d_up);
-    }
-}
-
-} // namespace
-
-// --- the layer -----------------------------------------------------------------------------------------------------
-
-namespace {
-
-/// The gradient of a part's output before it was normed, if it is.
-const Matrix& backward_output_norm(const DecoderConfig& config, const Norm& norm, const Matrix& output,
-                                   const Matrix& d_hidden, Norm& gradient, Matrix& d_output) {
-    if (!config.output_norms)
-        return d_hidden;
-    d_output.setZero(output.rows(), output.cols());
-    backward_norm(config, norm, output, d_hidden, gradient, d_output);
-    return d_output;
-}
-
-} // namespace
-
-void backward_layer(const DecoderConfig& config, const LayerWeights& weights, const RopeTable& rope,
-                    std::span<const Sequence> sequences, const Matrix& input, const LayerActivations& a,
-                    LayerWeights& gradients, Matrix& d_hidden) {
-    // Both parts add to the hidden states, so their gradient goes past each part unchanged, and what comes back through
-    // the part is added to it.
-    Matrix d_output, d_input;
-    const Matrix between = input + (config.output_norms ? a.attention_output_normed : a.attention_output);
-    backward_mlp(config, weights, a,
-                 backward_output_norm(config, weights.mlp_output_norm, a.mlp_output, d_hidden,
-                                      gradients.mlp_output_norm, d_output),
-                 gradients, d_input);
-    backward_norm(config, weights.mlp_norm, between, d_input, gradients.mlp_norm, d_hidden);
-
-    backward_attention(config, weights, rope, sequences, a,
-                       backward_output_norm(config, weights.attention_output_norm, a.attention_output, d_hidden,
-                                            gradients.attention_output_norm, d_output),
-                       gradients, d_input);
-    backward_norm(config, weights.attention_norm, input, d_input, gradients.attention_norm, d_hidden);
-}
-
 // --- loss ----------------------------------------------------------------------------------------------------------
 
-namespace {
-
-/// The token that each row predicts; −1 for the last of a sequence.
 std::vector<int> targets_of(const Batch& batch) {
     std::vector<int> targets(batch.tokens.begin() + 1, batch.tokens.end());
     targets.push_back(-1);
@@ -365,6 +235,8 @@ std::vector<int> targets_of(const Batch& batch) {
         targets[static_cast<std::size_t>(begin + length - 1)] = -1;
     return targets;
 }
+
+namespace {
 
 /// ln p of a row of logits.
 template <class Row>
@@ -392,8 +264,9 @@ double divergence(double scale, const TeacherRow& teacher, Row&& logits) {
     return (p * (log_p - log_q)).sum();
 }
 
-/// The sum over the rows that predict something; their logits are replaced by its gradient.
-double losses_of_rows(double scale, std::span<const int> targets, const Matrix* teacher, Matrix& logits) {
+} // namespace
+
+double HostMachine::losses(double scale, std::span<const int> targets, const Matrix* teacher, Matrix& logits) {
     std::vector<double> losses(targets.size());
     tbb::parallel_for(Index{0}, logits.rows(), [&](Index i) {
         const int target = targets[static_cast<std::size_t>(i)];
@@ -408,54 +281,10 @@ double losses_of_rows(double scale, std::span<const int> targets, const Matrix* 
     return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
-void head_logits(const DecoderConfig& config, const Head& head, const Matrix& hidden, Matrix& normed, Matrix& logits) {
-    normalise(config, head.norm, hidden, normed);
-    multiply(normed, head.weight, logits);
-    soft_cap(config.logit_softcap, logits);
+void HostMachine::backward_soft_cap(double cap, const Matrix& capped, Matrix& d) {
+    d.array() *= 1 - (capped.array() / static_cast<float>(cap)).square();
 }
 
-/// From the gradient of the logits, before which they were capped, back to the hidden states.
-void backward_head(const DecoderConfig& config, const Head& head, const Matrix& hidden, const Matrix& normed,
-                   const Matrix& d_logits, DecoderGradients& gradients, Matrix& d_hidden) {
-    if (Matrix& d_weight = config.tied_head ? gradients.embedding : gradients.head.weight; d_weight.size() > 0)
-        add_weight_gradient(normed, d_logits, d_weight);
-    Matrix d_normed;
-    backward_inputs(d_logits, head.weight, d_normed);
-    Norm unwanted{RowVector::Zero(head.norm.weight.size()), RowVector::Zero(head.norm.bias.size())};
-    Norm& d_norm = gradients.head.norm.weight.size() > 0 ? gradients.head.norm : unwanted;
-    d_hidden.setZero(hidden.rows(), hidden.cols());
-    backward_norm(config, head.norm, hidden, d_normed, d_norm, d_hidden);
-}
-
-/// The loss, and where gradients are asked for also those of what is behind the last layer; a few rows at a time.
-double head_loss(const DecoderConfig& config, const Head& head, const Batch& batch, const Matrix& hidden,
-                 const Matrix* teacher, double scale, DecoderGradients* gradients, Matrix* d_hidden) {
-    const std::vector<int> targets = targets_of(batch);
-    const Index chunk = std::max<Index>(1, most_logits / head.weight.rows());
-    double loss = 0;
-    Matrix normed, logits, teacher_logits, capped, d_part;
-    for (Index first = 0; first < hidden.rows(); first += chunk) {
-        const Index rows = std::min(chunk, hidden.rows() - first);
-        if (teacher != nullptr)
-            head_logits(config, head, teacher->middleRows(first, rows), normed, teacher_logits);
-        const Matrix part = hidden.middleRows(first, rows);
-        head_logits(config, head, part, normed, logits);
-        if (config.logit_softcap != 0)
-            capped = logits;
-        loss += losses_of_rows(
-            scale, std::span(targets).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)),
-            teacher != nullptr ? &teacher_logits : nullptr, logits);
-        if (gradients == nullptr)
-            continue;
-        if (config.logit_softcap != 0)
-            logits.array() *= 1 - (capped.array() / static_cast<float>(config.logit_softcap)).square();
-        backward_head(config, head, part, normed, logits, *gradients, d_part);
-        d_hidden->middleRows(first, rows) = d_part;
-    }
-    return loss;
-}
-
-/// Every token adds the gradient of its hidden state to its row of the embedding and to that of its position.
 void backward_embedding(const DecoderConfig& config, const Batch& batch, const Matrix& d_hidden,
                         DecoderGradients& gradients) {
     if (gradients.embedding.size() > 0)
@@ -467,54 +296,34 @@ void backward_embedding(const DecoderConfig& config, const Batch& batch, const M
             gradients.positions.topRows(length) += d_hidden.middleRows(begin, length);
 }
 
-} // namespace
+// --- the model -----------------------------------------------------------------------------------------------------
 
 double add_gradients(const DecoderConfig& config, std::span<const LayerWeights> layers, const Head& head,
                      const Batch& batch, double scale, DecoderGradients& gradients, const JobControl& job,
                      const Matrix* teacher) {
-    const auto rope = [&](const LayerWeights& layer) -> const RopeTable& {
-        return batch.rope->of(config, layer.layer);
-    };
-    LayerActivations activations;
-    std::vector<Matrix> inputs; // of each layer, then the last one's output
-    inputs.push_back(batch.hidden);
-    for (const LayerWeights& layer : layers) {
-        job.check();
-        Matrix hidden = inputs.back();
-        forward_layer(config, layer, rope(layer), batch.sequences, nullptr, hidden, activations);
-        inputs.push_back(std::move(hidden));
-    }
-
-    Matrix d_hidden(batch.hidden.rows(), batch.hidden.cols());
-    const double loss = head_loss(config, head, batch, inputs.back(), teacher, scale, &gradients, &d_hidden);
-    for (std::size_t i = layers.size(); i-- > 0;) {
-        job.check();
-        if (i + 1 < layers.size()) { // the last layer's are still there
-            Matrix again = inputs[i];
-            forward_layer(config, layers[i], rope(layers[i]), batch.sequences, nullptr, again, activations);
-        }
-        backward_layer(config, layers[i], rope(layers[i]), batch.sequences, inputs[i], activations, gradients.layers[i],
-                       d_hidden);
-    }
-    backward_embedding(config, batch, d_hidden, gradients);
+    HostMachine machine(config);
+    BasicWorkspace<Matrix> workspace;
+    ModelSteps<HostMachine> model(machine, layers, batch, workspace, job);
+    const double loss = model.add_gradients(head, batch.hidden, scale, gradients, teacher);
+    backward_embedding(config, batch, workspace.d_hidden, gradients);
     return loss;
 }
 
 Matrix run_layers(const DecoderConfig& config, std::span<const LayerWeights> layers, const Batch& batch,
                   const JobControl& job) {
-    LayerActivations activations;
+    HostMachine machine(config);
+    BasicWorkspace<Matrix> workspace;
     Matrix hidden = batch.hidden;
-    for (const LayerWeights& layer : layers) {
-        job.check();
-        forward_layer(config, layer, batch.rope->of(config, layer.layer), batch.sequences, nullptr, hidden,
-                      activations);
-    }
+    ModelSteps<HostMachine>(machine, layers, batch, workspace, job).run_layers(hidden);
     return hidden;
 }
 
 double loss_of(const DecoderConfig& config, const Head& head, const Batch& batch, const Matrix& hidden,
                const Matrix* teacher) {
-    return head_loss(config, head, batch, hidden, teacher, 1, nullptr, nullptr);
+    HostMachine machine(config);
+    BasicWorkspace<Matrix> workspace;
+    const JobControl job;
+    return ModelSteps<HostMachine>(machine, {}, batch, workspace, job).head_loss(head, hidden, teacher, 1, nullptr);
 }
 
 std::size_t scored_tokens(const Batch& batch) {
@@ -525,34 +334,36 @@ std::size_t scored_tokens(const Batch& batch) {
 
 namespace {
 
-Norm zeros_like(const Norm& norm) {
+Norm zeros_of(const Norm& norm) {
     return {RowVector::Zero(norm.weight.size()), RowVector::Zero(norm.bias.size())};
 }
 
-Matrix zeros_like(const Matrix& matrix) {
+Matrix zeros_of(const Matrix& matrix) {
     return Matrix::Zero(matrix.rows(), matrix.cols());
 }
 
-LayerWeights zeros_like(const LayerWeights& layer) {
+LayerWeights zeros_of(const LayerWeights& layer) {
     LayerWeights zeros;
     zeros.layer = layer.layer;
     for (std::size_t slot = 0; slot < slot_count; ++slot)
         if (const auto& linear = layer.linears[slot])
             zeros.linears[slot] =
-                Linear{linear->tensor, zeros_like(linear->weight), RowVector::Zero(linear->bias.size())};
-    for (const auto norm :
-         {&LayerWeights::attention_norm, &LayerWeights::attention_output_norm, &LayerWeights::mlp_norm,
-          &LayerWeights::mlp_output_norm, &LayerWeights::q_norm, &LayerWeights::k_norm})
-        zeros.*norm = zeros_like(layer.*norm);
+                Linear{linear->tensor, zeros_of(linear->weight), RowVector::Zero(linear->bias.size())};
+    for (const auto norm : norms_of(layer))
+        zeros.*norm = zeros_of(layer.*norm);
     return zeros;
 }
 
 } // namespace
 
+void HostMachine::zeros_like(const Norm& norm, Norm& out) {
+    out = zeros_of(norm);
+}
+
 std::vector<LayerWeights> zeros_like(std::span<const LayerWeights> layers) {
     std::vector<LayerWeights> zeros;
     for (const LayerWeights& layer : layers)
-        zeros.push_back(zeros_like(layer));
+        zeros.push_back(zeros_of(layer));
     return zeros;
 }
 
@@ -560,10 +371,10 @@ DecoderGradients zero_gradients(const DecoderConfig& config, std::span<const Lay
                                 Index positions) {
     DecoderGradients gradients;
     gradients.layers = zeros_like(layers);
-    gradients.embedding = zeros_like(head.weight);
+    gradients.embedding = zeros_of(head.weight);
     if (config.learned_positions)
         gradients.positions = Matrix::Zero(positions, config.hidden);
-    gradients.head = {zeros_like(head.norm), config.tied_head ? Matrix() : zeros_like(head.weight)};
+    gradients.head = {zeros_of(head.norm), config.tied_head ? Matrix() : zeros_of(head.weight)};
     return gradients;
 }
 

@@ -6,19 +6,22 @@
 #include "core/base/job.h"
 #include "core/model/decoder.h"
 
-// The gradient of the cross-entropy loss with respect to every parameter of a decoder. Read add_gradients() first; each
-// part undoes one step of layer.h. d_x is the gradient of the loss with respect to x throughout.
+// The gradient of the cross-entropy loss with respect to every parameter of a decoder, on the CPU. The order of the
+// steps stands in layer_steps.h and model_steps.h; each of these undoes one step of layer.h. d_x is the gradient of the
+// loss with respect to x throughout.
 
 namespace qs {
 
 /// Gradients of a decoder's parameters, in the shapes of the parameters. What is left empty is not computed; nothing is
 /// left empty in a layer. `Norm::weight` stands for the factor that is applied, offset included.
-struct DecoderGradients {
-    std::vector<LayerWeights> layers;
-    Matrix embedding; ///< with a tied head that one's gradient too
-    Matrix positions; ///< where they are learned
-    Head head;        ///< without the weight of a tied head
+template <class MatrixType, class VectorType>
+struct BasicGradients {
+    std::vector<BasicLayer<MatrixType, VectorType>> layers;
+    MatrixType embedding;                   ///< with a tied head that one's gradient too
+    MatrixType positions;                   ///< where they are learned
+    BasicHead<MatrixType, VectorType> head; ///< without the weight of a tied head
 };
+using DecoderGradients = BasicGradients<Matrix, RowVector>;
 
 /// Zeros for the parameters of layers.
 std::vector<LayerWeights> zeros_like(std::span<const LayerWeights> layers);
@@ -45,11 +48,9 @@ std::size_t scored_tokens(const Batch& batch);
 
 // --- its parts -----------------------------------------------------------------------------------------------------
 
-/// Turns the gradient of a layer's output in `d_hidden` into that of its input. `input` is the hidden states that the
-/// layer was given, `a` what forward_layer() then left.
-void backward_layer(const DecoderConfig& config, const LayerWeights& weights, const RopeTable& rope,
-                    std::span<const Sequence> sequences, const Matrix& input, const LayerActivations& a,
-                    LayerWeights& gradients, Matrix& d_hidden);
+/// Every token adds the gradient of its hidden state to its row of the embedding and to that of its position.
+void backward_embedding(const DecoderConfig& config, const Batch& batch, const Matrix& d_hidden,
+                        DecoderGradients& gradients);
 
 /// Adds to the gradients of a norm and of what it was given.
 void backward_norm(const DecoderConfig& config, const Norm& norm, const Matrix& in, const Matrix& d_out, Norm& gradient,

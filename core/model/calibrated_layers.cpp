@@ -63,8 +63,8 @@ Matrix matrix_of(const std::vector<float>& values, Index rows, Index columns) {
 // --- the text ------------------------------------------------------------------------------------------------------
 
 CalibratedLayers::CalibratedLayers(const Decoder& decoder, std::vector<Variant> variants,
-                                   std::span<const std::vector<int>> calibration, JobControl& job)
-    : decoder_(decoder), job_(job) {
+                                   std::span<const std::vector<int>> calibration, JobControl& job, LayerMath* math)
+    : decoder_(decoder), job_(job), runner_(decoder.config(), math) {
     std::vector<Batch> text = decoder.start(calibration);
     for (Variant& variant : variants) {
         require_takes(variant.method, variant.format);
@@ -94,18 +94,19 @@ std::uint64_t CalibratedLayers::calibration_tokens(const DecoderConfig& config, 
 /// Runs the text through the layer as it is.
 CalibratedLayers::Calibrations CalibratedLayers::collect(std::vector<Batch>& batches, bool hessian) {
     Calibrations calibrations;
-    const auto observe = [&](const LinearTensor& tensor, const Matrix& inputs, const Matrix&) {
+    const auto observe = [&](Observation& observation) {
         for (std::size_t group = 0; group < group_count; ++group) {
             const auto linears = linears_of(*layer_, group);
-            if (linears.empty() || linears.front()->tensor.tensor != tensor.tensor)
+            if (linears.empty() || linears.front()->tensor.tensor != observation.tensor().tensor)
                 continue;
+            const Matrix& inputs = observation.inputs();
             auto& calibration = calibrations[group];
             if (!calibration)
                 calibration.emplace(static_cast<std::size_t>(inputs.cols()), CalibrationOptions{hessian, 0});
             calibration->add(inputs.data(), static_cast<std::size_t>(inputs.rows()));
         }
     };
-    decoder_.advance(*layer_, batches, activations_, observe, job_);
+    runner_.advance(ready_, batches, observe, job_);
     for (const Batch& batch : batches)
         job_.advance(batch.tokens.size());
     return calibrations;
@@ -114,6 +115,9 @@ CalibratedLayers::Calibrations CalibratedLayers::collect(std::vector<Batch>& bat
 void CalibratedLayers::begin(const LayerWeights& weights) {
     layer_ = &weights;
     shared_calibrations_ = {};
+    const auto runs = [](const State& state) { return inputs_of(state.variant) != Inputs::none; };
+    if (std::ranges::any_of(variants_, runs))
+        runner_.prepare(weights, ready_);
     if (shared_.empty())
         return;
     const Stopwatch stopwatch;
@@ -138,8 +142,10 @@ void CalibratedLayers::quantize(std::size_t variant, LayerWeights& target, const
     }
     for (std::size_t group = 0; group < group_count; ++group)
         quantize_group(group, state.variant, of_quantized ? own : shared_calibrations_, target, sink);
-    if (of_quantized && !is_last_layer())
-        decoder_.advance(target, state.batches, activations_, {}, job_);
+    if (of_quantized && !is_last_layer()) {
+        runner_.prepare(target, ready_target_);
+        runner_.advance(ready_target_, state.batches, {}, job_);
+    }
     state.seconds += stopwatch.seconds();
 }
 

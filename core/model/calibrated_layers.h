@@ -9,6 +9,7 @@
 #include "core/base/job.h"
 #include "core/methods/apply.h"
 #include "core/model/decoder.h"
+#include "core/model/layer_runner.h"
 #include "core/model/variant.h"
 
 namespace qs {
@@ -41,10 +42,10 @@ public:
     using Sink = std::function<void(const LinearTensor&, const MethodResult&)>;
 
     /// Without a variant that calibrates the text may be empty. `decoder` and `job` must outlive the object, which
-    /// advances `job` by calibration_tokens(). Throws Error where a method is not defined for its format, or where
-    /// there is no text to calibrate it on.
+    /// advances `job` by calibration_tokens(). The text is run with `math`, on the CPU where that is null. Throws Error
+    /// where a method is not defined for its format, or where there is no text to calibrate it on.
     CalibratedLayers(const Decoder& decoder, std::vector<Variant> variants,
-                     std::span<const std::vector<int>> calibration, JobControl& job);
+                     std::span<const std::vector<int>> calibration, JobControl& job, LayerMath* math = nullptr);
 
     /// Goes on to the next layer, from the first. Its weights must live until the layer after it is begun.
     void begin(const LayerWeights& weights);
@@ -80,9 +81,10 @@ private:
     std::vector<State> variants_;
     std::vector<Batch> shared_; ///< the text as the unquantized model has it, if a variant wants it
     bool shared_hessian_ = false;
+    LayerRunner runner_;
     const LayerWeights* layer_ = nullptr;
+    ReadyLayer ready_, ready_target_; ///< the layer, and what was made of it, as they are run
     Calibrations shared_calibrations_;
-    LayerActivations activations_;
 };
 
 /// What a linear layer computes whose inputs are rounded as the result of a method says; empty where they are not. Of

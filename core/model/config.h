@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/activation.h"
 #include "core/checkpoint/checkpoint.h"
 #include "core/model/rope.h"
 
@@ -13,7 +14,6 @@ namespace qs {
 struct ArchitectureTraits;
 
 enum class NormKind : std::uint8_t { rms, layer };
-enum class Activation : std::uint8_t { silu, gelu, gelu_tanh, relu };
 
 /// What the forward pass of a decoder must know beside its weights: a list of what the families do differently rather
 /// than their names. Made by read_decoder_config().

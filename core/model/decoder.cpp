@@ -124,11 +124,15 @@ Head Decoder::load_head(const WeightHook& hook) const {
     return head;
 }
 
-void Decoder::logits(const Head& head, const Matrix& hidden, Matrix& out) const {
+void head_logits(const DecoderConfig& config, const Head& head, const Matrix& hidden, Matrix& out) {
     Matrix normed;
-    normalise(config(), head.norm, hidden, normed);
+    normalise(config, head.norm, hidden, normed);
     multiply(normed, head.weight, out);
-    soft_cap(config().logit_softcap, out);
+    soft_cap(config.logit_softcap, out);
+}
+
+void Decoder::logits(const Head& head, const Matrix& hidden, Matrix& out) const {
+    head_logits(config(), head, hidden, out);
 }
 
 Matrix Decoder::run(const std::vector<int>& tokens, const WeightHook& hook, const LinearObserver& observer) const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,13 +28,20 @@ struct Batch {
     std::vector<Sequence> sequences;
     std::shared_ptr<const RopeTables> rope;
     Matrix hidden;
+    /// In place of `hidden`, which is then empty: on a device. Shared by copies of the batch, and never written to.
+    std::optional<DeviceMatrix> resident = {};
 };
 
 /// What turns hidden states into logits.
-struct Head {
-    Norm norm;
-    Matrix weight;
+template <class MatrixType, class VectorType>
+struct BasicHead {
+    BasicNorm<VectorType> norm;
+    MatrixType weight;
 };
+using Head = BasicHead<Matrix, RowVector>;
+
+/// Logits of hidden states behind the last layer: [rows, vocabulary], so give few rows at a time.
+void head_logits(const DecoderConfig& config, const Head& head, const Matrix& hidden, Matrix& out);
 
 /// A decoder over an open checkpoint. Weights are taken a layer at a time: all texts are advanced through a layer
 /// before the next one is loaded, so that memory does not grow with the number of layers:

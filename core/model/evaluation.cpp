@@ -1,21 +1,20 @@
 #include "core/model/evaluation.h"
 
-#include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
-#include <numeric>
 #include <optional>
 #include <set>
 
 #include "core/base/error.h"
 #include "core/base/stopwatch.h"
+#include "core/device/with_layer_math.h"
 #include "core/model/calibrated_layers.h"
 #include "core/model/evaluation_state.h"
-#include "core/model/product.h"
+#include "core/model/layer_runner.h"
 #include "core/model/quantized_weights.h"
 
 namespace qs {
@@ -29,14 +28,6 @@ constexpr std::size_t most_kept_bytes = std::size_t{2} << 30;
 /// Rows of logits that are compared at a time.
 constexpr Index logit_rows = 128;
 
-double sum_of_squares(const Matrix& values) {
-    std::vector<double> rows(static_cast<std::size_t>(values.rows()));
-    tbb::parallel_for(Index{0}, values.rows(), [&](Index row) {
-        rows[static_cast<std::size_t>(row)] = values.row(row).cast<double>().squaredNorm();
-    });
-    return std::accumulate(rows.begin(), rows.end(), 0.0);
-}
-
 /// One variant on its way through the layers.
 struct Runner {
     std::size_t variant; ///< index into the request's
@@ -44,7 +35,9 @@ struct Runner {
     std::vector<Batch> batches;
     LayerWeights made;                   ///< the layer, unless it is kept
     const LayerWeights* layer = nullptr; ///< the layer that is at work
+    ReadyLayer ready;                    ///< the same as it is run
     Head head;
+    ReadyHead ready_head;
 };
 
 /// The layers that methods made for an earlier group, by variant.
@@ -66,15 +59,20 @@ struct Work {
     EvaluationState& state;
     JobControl& job;
     KeptLayers* kept; ///< null where they do not fit
+    LayerMath* math;  ///< the device's; null where the CPU runs the models
 };
 
 /// A run of windows through all layers.
 class Group {
 public:
     Group(const Work& work, const GroupPlan& plan)
-        : work_(work), decoder_(work.decoder), request_(work.request), job_(work.job), windows_(plan.windows) {
-        for (const std::size_t variant : plan.variants)
-            runners_.push_back({variant, &work.state.of(request_.variants[variant]), {}, {}, nullptr, {}});
+        : work_(work), decoder_(work.decoder), request_(work.request), job_(work.job), windows_(plan.windows),
+          layers_(decoder_.config(), work.math) {
+        for (const std::size_t variant : plan.variants) {
+            Runner& runner = runners_.emplace_back();
+            runner.variant = variant;
+            runner.state = &work.state.of(request_.variants[variant]);
+        }
         std::vector<Variant> by_method;
         for (Runner& runner : runners_) {
             if (kept(runner) != nullptr)
@@ -87,7 +85,7 @@ public:
         for (Runner* runner : rounded_)
             runner->state->seconds = 0;
         if (!by_method_.empty())
-            methods_.emplace(decoder_, std::move(by_method), request_.calibration, job_);
+            methods_.emplace(decoder_, std::move(by_method), request_.calibration, job_, work.math);
     }
 
     void run() {
@@ -206,50 +204,54 @@ private:
         for (Runner& runner : runners_)
             if (const auto* layers = kept(runner))
                 runner.layer = &(*layers)[static_cast<std::size_t>(layer)];
-        LinearObserver observer;
-        if (request_.layer_errors)
-            observer = [&](const LinearTensor& tensor, const Matrix& inputs, const Matrix& outputs) {
-                measure_outputs(tensor, inputs, outputs);
-            };
-        decoder_.advance(weights, reference_, activations_, observer, job_);
+        LayerObserver observer;
+        if (request_.layer_errors) {
+            for (Runner& runner : runners_)
+                layers_.prepare(*runner.layer, runner.ready);
+            observer = [&](Observation& observation) { measure_outputs(observation); };
+        }
+        layers_.prepare(weights, reference_layer_);
+        layers_.advance(reference_layer_, reference_, observer, job_);
         count_progress();
         for (Runner& runner : runners_) {
-            decoder_.advance(*runner.layer, runner.batches, activations_, {}, job_);
+            // Without measurements there need be only one layer at a time.
+            ReadyLayer& ready = request_.layer_errors ? runner.ready : reference_layer_;
+            if (!request_.layer_errors)
+                layers_.prepare(*runner.layer, ready);
+            layers_.advance(ready, runner.batches, {}, job_);
             count_progress();
         }
     }
 
     /// The output error of a linear layer in each variant, on the unquantized model's inputs.
-    void measure_outputs(const LinearTensor& tensor, const Matrix& inputs, const Matrix& outputs) {
-        const double output2 = sum_of_squares(outputs);
+    void measure_outputs(Observation& observation) {
+        const double output2 = observation.squared_outputs();
         for (Runner& runner : runners_) {
             job_.check();
-            const auto same = [&](const auto& linear) { return linear && linear->tensor.tensor == tensor.tensor; };
-            const auto linear = std::ranges::find_if(runner.layer->linears, same);
-            multiply_by(**linear, inputs, quantized_outputs_);
-            quantized_outputs_ -= outputs;
-            LinearResult& result = runner.state->linears[tensor.name];
-            result.error2 += sum_of_squares(quantized_outputs_);
+            LinearResult& result = runner.state->linears[observation.tensor().name];
+            result.error2 += observation.squared_error(runner.ready);
             result.output2 += output2;
         }
     }
 
     void compare() {
         const Head head = decoder_.load_head();
+        layers_.prepare(head, reference_head_);
         for (Runner& runner : runners_)
             if (request_.all_matrices) {
                 runner.head.norm = head.norm;
                 round(runner, decoder_.weights().head(), head.weight, runner.head.weight);
+                layers_.prepare(runner.head, runner.ready_head);
             }
         std::size_t window = 0;
         for (std::size_t batch = 0; batch < reference_.size(); ++batch)
             for (const Sequence& sequence : reference_[batch].sequences)
-                compare(head, batch, sequence, windows_[window++]);
+                compare(batch, sequence, windows_[window++]);
         if (work_.kept != nullptr)
             work_.kept->merge(newly_kept_);
     }
 
-    void compare(const Head& head, std::size_t batch, const Sequence& sequence, std::size_t window) {
+    void compare(std::size_t batch, const Sequence& sequence, std::size_t window) {
         TokenScores reference_scores;
         std::vector<TokenScores> scores(runners_.size());
         for (Index first = 0; first + 1 < sequence.length; first += logit_rows) {
@@ -257,12 +259,10 @@ private:
             const Index rows = std::min(logit_rows, sequence.length - 1 - first), begin = sequence.begin + first;
             const std::span<const int> targets(reference_[batch].tokens.data() + begin + 1,
                                                static_cast<std::size_t>(rows));
-            const Distributions reference = distributions(head, reference_[batch], begin, rows);
-            reference_scores.append(score(reference, reference, targets));
+            reference_scores.append(layers_.refer(reference_head_, reference_[batch], begin, targets));
             for (std::size_t i = 0; i < runners_.size(); ++i) {
-                const Head& own = request_.all_matrices ? runners_[i].head : head;
-                const Distributions model = distributions(own, runners_[i].batches[batch], begin, rows);
-                scores[i].append(score(model, reference, targets));
+                const ReadyHead& own = request_.all_matrices ? runners_[i].ready_head : reference_head_;
+                scores[i].append(layers_.score(own, runners_[i].batches[batch]));
             }
         }
         work_.state.reference().windows[window] = std::move(reference_scores);
@@ -271,18 +271,12 @@ private:
         job_.advance(static_cast<std::uint64_t>(sequence.length) * (runners_.size() + 1));
     }
 
-    Distributions distributions(const Head& head, const Batch& batch, Index begin, Index rows) const {
-        Matrix logits;
-        decoder_.logits(head, batch.hidden.middleRows(begin, rows), logits);
-        return Distributions(std::move(logits));
-    }
-
     void count_progress() {
         for (const Batch& batch : reference_)
             job_.advance(batch.tokens.size());
     }
 
-    const Work& work_;
+    const Work work_;
     const Decoder& decoder_;
     const EvaluationRequest& request_;
     JobControl& job_;
@@ -291,9 +285,10 @@ private:
     std::vector<Runner*> rounded_, by_method_; ///< those of the runners whose layers are still to be made, by how
     std::optional<CalibratedLayers> methods_;  ///< of by_method_
     KeptLayers newly_kept_;
+    LayerRunner layers_;
     std::vector<Batch> reference_;
-    LayerActivations activations_;
-    Matrix quantized_outputs_;
+    ReadyLayer reference_layer_;
+    ReadyHead reference_head_;
 };
 
 std::vector<std::size_t> missing_variants(const EvaluationState& state, const EvaluationRequest& request,
@@ -373,9 +368,14 @@ Evaluation run_groups(const Decoder& decoder, const EvaluationRequest& request, 
     job.set_total(steps_of(decoder.config(), request, groups, keep));
     KeptLayers kept;
     const bool again = keep && groups.size() > 1;
-    const Work work{decoder, request, formats, device, state, job, again ? &kept : nullptr};
     for (const GroupPlan& group : groups) {
-        Group(work, group).run();
+        const EvaluationState before = state;
+        const std::uint64_t done = job.done();
+        with_layer_math(device, [&](LayerMath* math) {
+            state = before;
+            job.advance(done - job.done());
+            Group({decoder, request, formats, device, state, job, again ? &kept : nullptr, math}, group).run();
+        });
         state.save();
         if (on_progress)
             on_progress(state.result(request.variants));

@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
+#include "core/model/host_machine.h"
+#include "core/model/layer_steps.h"
 #include "core/model/product.h"
 
 namespace qs {
@@ -133,117 +134,26 @@ void attend(const DecoderConfig& config, int window, Eigen::Ref<const Matrix> q,
     });
 }
 
-namespace {
-
-void split_qkv(const DecoderConfig& config, LayerActivations& a) {
-    const Index q = Index{config.heads} * config.head_dim, kv = Index{config.kv_heads} * config.head_dim;
-    a.q = a.qkv.leftCols(q);
-    a.k = a.qkv.middleCols(q, kv);
-    a.v = a.qkv.rightCols(kv);
-}
-
-void project_qkv(const DecoderConfig& config, const LayerWeights& weights, LayerActivations& a,
-                 const LinearObserver& observer) {
-    if (config.fused_qkv) {
-        apply_linear(*weights[Slot::qkv], a.attention_input, a.qkv, observer);
-        split_qkv(config, a);
-    } else {
-        apply_linear(*weights[Slot::q], a.attention_input, a.q, observer);
-        apply_linear(*weights[Slot::k], a.attention_input, a.k, observer);
-        apply_linear(*weights[Slot::v], a.attention_input, a.v, observer);
-    }
-    if (config.qk_norm) {
-        normalise_heads(config, weights.q_norm, a.q);
-        normalise_heads(config, weights.k_norm, a.k);
-    }
-}
-
-/// Turns q and k of every sequence, whose first token stands at position `first`.
-void turn(const DecoderConfig& config, const RopeTable& rope, std::span<const Sequence> sequences, Index first,
-          LayerActivations& a) {
-    for (const Sequence& sequence : sequences)
-        for_row_blocks(sequence.length, [&](Index row, Index count) {
-            apply_rope(rope, first + row, config.head_dim, a.q.middleRows(sequence.begin + row, count));
-            apply_rope(rope, first + row, config.head_dim, a.k.middleRows(sequence.begin + row, count));
-        });
-}
-
-void append(KeyValues& cache, const Matrix& k, const Matrix& v) {
-    cache.keys.middleRows(cache.length, k.rows()) = k;
-    cache.values.middleRows(cache.length, v.rows()) = v;
-    cache.length += k.rows();
-}
-
-void attention(const DecoderConfig& config, const LayerWeights& weights, const RopeTable& rope,
-               std::span<const Sequence> sequences, KeyValues* cache, LayerActivations& a,
-               const LinearObserver& observer) {
-    project_qkv(config, weights, a, observer);
-    const Index first = cache != nullptr ? cache->length : 0;
-    if (!config.learned_positions)
-        turn(config, rope, sequences, first, a);
-    const int window = config.slides(weights.layer) ? config.sliding_window : 0;
-    a.attended.resize(a.q.rows(), a.q.cols());
-    if (cache != nullptr) {
-        append(*cache, a.k, a.v);
-        attend(config, window, a.q, first, cache->keys.topRows(cache->length), cache->values.topRows(cache->length),
-               a.attended);
-    } else {
-        for (const auto& [begin, length] : sequences)
-            attend(config, window, a.q.middleRows(begin, length), 0, a.k.middleRows(begin, length),
-                   a.v.middleRows(begin, length), a.attended.middleRows(begin, length));
-    }
-    apply_linear(*weights[Slot::o], a.attended, a.attention_output, observer);
-}
-
-} // namespace
-
 // --- MLP -----------------------------------------------------------------------------------------------------------
 
-namespace {
-
-float gelu(float x) {
-    return 0.5f * x * (1 + std::erf(x / std::numbers::sqrt2_v<float>));
-}
-
-} // namespace
-
 void apply_activation(Activation activation, Eigen::Ref<Matrix> values) {
+    // The formulas of activated(), as Eigen's vectors where it has those.
     auto x = values.array();
-    constexpr float root = 0.7978845608f; // √(2 / π)
     switch (activation) {
     case Activation::silu:
         x = x / (1 + (-x).exp());
         break;
     case Activation::gelu:
-        x = x.unaryExpr(&gelu);
+        x = x.unaryExpr([](float value) { return activated(Activation::gelu, value); });
         break;
     case Activation::gelu_tanh:
-        x = 0.5f * x * (1 + (root * (x + 0.044715f * x.cube())).tanh());
+        x = 0.5f * x * (1 + (root_2_over_pi * (x + 0.044715f * x.cube())).tanh());
         break;
     case Activation::relu:
         x = x.max(0.0f);
         break;
     }
 }
-
-namespace {
-
-void mlp(const DecoderConfig& config, const LayerWeights& weights, LayerActivations& a,
-         const LinearObserver& observer) {
-    if (config.fused_gate_up) {
-        apply_linear(*weights[Slot::gate_up], a.mlp_input, a.gate_up, observer);
-        a.gate = a.gate_up.leftCols(config.intermediate);
-        a.up = a.gate_up.rightCols(config.intermediate);
-    } else {
-        if (config.gated)
-            apply_linear(*weights[Slot::gate], a.mlp_input, a.gate, observer);
-        apply_linear(*weights[Slot::up], a.mlp_input, a.up, observer);
-    }
-    activate(config, a.gate, a.up, a.activated);
-    apply_linear(*weights[Slot::down], a.activated, a.mlp_output, observer);
-}
-
-} // namespace
 
 void activate(const DecoderConfig& config, const Matrix& gate, const Matrix& up, Matrix& out) {
     out.resize(up.rows(), up.cols());
@@ -258,26 +168,45 @@ void activate(const DecoderConfig& config, const Matrix& gate, const Matrix& up,
 
 // --- the layer -----------------------------------------------------------------------------------------------------
 
+void HostMachine::multiply(const Matrix& in, const Matrix& weight, Matrix& out) {
+    qs::multiply(in, weight, out);
+}
+
+void HostMachine::turn(const RopeTable& rope, std::span<const Sequence> sequences, Matrix& heads) {
+    for (const Sequence& sequence : sequences)
+        for_row_blocks(sequence.length, [&](Index row, Index count) {
+            apply_rope(rope, first_ + row, config_.head_dim, heads.middleRows(sequence.begin + row, count));
+        });
+}
+
 namespace {
 
-void add_output(const DecoderConfig& config, const Norm& norm, const Matrix& output, Matrix& normed, Matrix& hidden) {
-    if (config.output_norms)
-        normalise(config, norm, output, normed);
-    hidden += config.output_norms ? normed : output;
+void append(KeyValues& cache, const Matrix& k, const Matrix& v) {
+    cache.keys.middleRows(cache.length, k.rows()) = k;
+    cache.values.middleRows(cache.length, v.rows()) = v;
+    cache.length += k.rows();
 }
 
 } // namespace
 
-void forward_layer(const DecoderConfig& config, const LayerWeights& weights, const RopeTable& rope,
-                   std::span<const Sequence> sequences, KeyValues* cache, Matrix& hidden, LayerActivations& a,
-                   const LinearObserver& observer) {
-    normalise(config, weights.attention_norm, hidden, a.attention_input);
-    attention(config, weights, rope, sequences, cache, a, observer);
-    add_output(config, weights.attention_output_norm, a.attention_output, a.attention_output_normed, hidden);
+void HostMachine::attend(int window, std::span<const Sequence> sequences, LayerActivations& a) {
+    a.attended.resize(a.q.rows(), a.q.cols());
+    if (cache_ != nullptr) {
+        append(*cache_, a.k, a.v);
+        qs::attend(config_, window, a.q, first_, cache_->keys.topRows(cache_->length),
+                   cache_->values.topRows(cache_->length), a.attended);
+        return;
+    }
+    for (const auto& [begin, length] : sequences)
+        qs::attend(config_, window, a.q.middleRows(begin, length), 0, a.k.middleRows(begin, length),
+                   a.v.middleRows(begin, length), a.attended.middleRows(begin, length));
+}
 
-    normalise(config, weights.mlp_norm, hidden, a.mlp_input);
-    mlp(config, weights, a, observer);
-    add_output(config, weights.mlp_output_norm, a.mlp_output, a.mlp_output_normed, hidden);
+void forward_layer(const DecoderConfig& config, const LayerWeights& weights, const RopeTable& rope,
+                   std::span<const Sequence> sequences, KeyValues* cache, Matrix& hidden, LayerActivations& activations,
+                   const LinearObserver& observer) {
+    HostMachine machine(config, cache, observer);
+    LayerSteps<HostMachine>(machine, weights, rope, sequences, activations).forward(hidden);
 }
 
 } // namespace qs

@@ -4,18 +4,15 @@
 #include <span>
 #include <vector>
 
+#include "core/device/layer_math.h"
 #include "core/model/config.h"
 #include "core/model/matrix.h"
 #include "core/model/weights.h"
 
-// One layer of a decoder, as functions over matrices with a row a token. Read forward_layer() first.
+// One layer of a decoder on the CPU, as functions over matrices with a row a token. The order of the steps stands in
+// layer_steps.h; these are the steps.
 
 namespace qs {
-
-/// Rows [begin, begin + length) of a batch: consecutive tokens of one text, which see each other and no other rows.
-struct Sequence {
-    Index begin = 0, length = 0;
-};
 
 /// Keys and values of the tokens of one text so far, of one layer: a row a token. Room for `keys.rows()` tokens.
 struct KeyValues {
@@ -27,17 +24,20 @@ struct KeyValues {
 using LinearObserver = std::function<void(const LinearTensor&, const Matrix& inputs, const Matrix& outputs)>;
 
 /// What a layer computes on its way, in this order; kept for a backward pass and to spare allocations.
-struct LayerActivations {
-    Matrix attention_input; ///< the normed hidden states
-    Matrix q, k, v;         ///< normed and turned
-    Matrix qkv;             ///< where one matrix makes all three
-    Matrix attended;        ///< the heads' outputs side by side
-    Matrix attention_output, attention_output_normed;
-    Matrix mlp_input; ///< the normed hidden states
-    Matrix gate, up, gate_up;
-    Matrix activated; ///< activation(gate) · up
-    Matrix mlp_output, mlp_output_normed;
+template <class MatrixType>
+struct BasicActivations {
+    MatrixType attention_input; ///< the normed hidden states
+    MatrixType q, k, v;         ///< normed and turned
+    MatrixType qkv;             ///< where one matrix makes all three
+    MatrixType attended;        ///< the heads' outputs side by side
+    MatrixType log_sums;        ///< on a device: of attention (LayerMath)
+    MatrixType attention_output, attention_output_normed;
+    MatrixType mlp_input; ///< the normed hidden states
+    MatrixType gate, up, gate_up;
+    MatrixType activated; ///< activation(gate) · up
+    MatrixType mlp_output, mlp_output_normed;
 };
+using LayerActivations = BasicActivations<Matrix>;
 
 /// Advances the hidden states of a batch through one layer. With `cache` the batch is one sequence that goes on after
 /// the cache's tokens, and is added to it. `rope` is the table of this layer's settings (unused with learned positions)

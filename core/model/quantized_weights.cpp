@@ -14,10 +14,11 @@ double QuantizedWeights::quantize(std::size_t spec, const LinearTensor& tensor, 
         importance = importance_of(*imatrix_, checkpoint_, checkpoint_.tensors[tensor.tensor]);
     const FormatSpec used = effective_spec(plan_.formats(tensor.tensor)[spec], shape);
     decoded.resize(weight.rows(), weight.cols());
+    JobControl part(&job_); // devices count bytes, which are not what the job counts
     try {
         return device_.quantize(weight.data(), shape, used,
                                 importance.values.empty() ? nullptr : importance.values.data(), nullptr, decoded.data(),
-                                job_);
+                                part);
     } catch (const Error& error) {
         throw Error(checkpoint_.path.string() + ": tensor " + tensor.name, error.what());
     }

@@ -30,20 +30,26 @@ struct LinearTensor {
 using LinearProduct = std::function<void(const Matrix& weight, const Matrix& inputs, Matrix& outputs)>;
 
 /// y = x · weightᵀ + bias.
-struct Linear {
+template <class MatrixType, class VectorType>
+struct BasicLinear {
     LinearTensor tensor;
-    Matrix weight;  ///< [outputs, inputs] in Hugging Face's order of rows, however it is stored
-    RowVector bias; ///< empty for none
+    MatrixType weight; ///< [outputs, inputs] in Hugging Face's order of rows, however it is stored
+    VectorType bias;   ///< empty for none
     LinearProduct product = {};
 };
 
 /// Empty where the layer has no such norm.
-struct Norm {
-    RowVector weight, bias;
+template <class VectorType>
+struct BasicNorm {
+    VectorType weight, bias;
 };
 
 /// All weights of one layer as float32.
-struct LayerWeights {
+template <class MatrixType, class VectorType>
+struct BasicLayer {
+    using Linear = BasicLinear<MatrixType, VectorType>;
+    using Norm = BasicNorm<VectorType>;
+
     int layer = 0;
     std::array<std::optional<Linear>, slot_count> linears; ///< by Slot
     Norm attention_norm, attention_output_norm, mlp_norm, mlp_output_norm;
@@ -52,6 +58,20 @@ struct LayerWeights {
     const std::optional<Linear>& operator[](Slot slot) const { return linears[static_cast<std::size_t>(slot)]; }
     std::optional<Linear>& operator[](Slot slot) { return linears[static_cast<std::size_t>(slot)]; }
 };
+
+/// The members of a layer that are norms.
+template <class MatrixType, class VectorType>
+constexpr auto norms_of(const BasicLayer<MatrixType, VectorType>&) {
+    using Layer = BasicLayer<MatrixType, VectorType>;
+    return std::array{&Layer::attention_norm, &Layer::attention_output_norm,
+                      &Layer::mlp_norm,       &Layer::mlp_output_norm,
+                      &Layer::q_norm,         &Layer::k_norm};
+}
+
+/// In the host's memory.
+using Linear = BasicLinear<Matrix, RowVector>;
+using Norm = BasicNorm<RowVector>;
+using LayerWeights = BasicLayer<Matrix, RowVector>;
 
 /// Makes `to` a copy of a layer but for its matrices, whose memory is kept for others.
 void copy_without_matrices(const LayerWeights& from, LayerWeights& to);

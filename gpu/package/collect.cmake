@@ -1,7 +1,9 @@
-# Makes FOLDER and FOLDER.tar.gz of FILES (programs and modules), the libraries that they need, INPUTS and SCRIPT.
+# Makes FOLDER and FOLDER.tar.gz of FILES (programs and modules), the libraries that they need, INPUTS, the folder MODELS
+# and SCRIPT.
 file(REMOVE_RECURSE ${FOLDER})
 file(INSTALL ${SCRIPT} DESTINATION ${FOLDER} USE_SOURCE_PERMISSIONS)
 file(INSTALL ${INPUTS} DESTINATION ${FOLDER}/golden/input)
+file(INSTALL ${MODELS}/ DESTINATION ${FOLDER}/models)
 foreach(file ${FILES})
   file(INSTALL ${file} DESTINATION ${FOLDER}/bin USE_SOURCE_PERMISSIONS)
   get_filename_component(name ${file} NAME)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tests and measures Quantoscope's CUDA device on this machine, which needs an NVIDIA driver and nothing else.
 #
-#   ./run.sh [STEP…]     devices module parity algebra memcheck racecheck bench (default: all, in this order)
+#   ./run.sh [STEP…]     devices module parity algebra model memcheck racecheck bench (default: all, in this order)
 #
 # What each step prints goes to results/STEP.txt. The status is 0 unless a step fails; without a GPU steps are skipped.
 # memcheck and racecheck need compute-sanitizer of the CUDA toolkit, in PATH or named by $COMPUTE_SANITIZER.
@@ -9,7 +9,7 @@
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 bin=$here/bin
 results=$here/results
-all="devices module parity algebra memcheck racecheck bench"
+all="devices module parity algebra model memcheck racecheck bench"
 steps=${*:-$all}
 for step in $steps; do
     case " $all " in
@@ -79,7 +79,8 @@ run_on_gpu() {
     fi
 }
 
-# The codes of a few formats of each family on inputs of all shapes: under a sanitizer everything is much slower.
+# The codes of a few formats of each family on inputs of all shapes, and the steps of a decoder: under a sanitizer
+# everything is much slower. What it prints of the latter goes to results/TOOL-model.txt.
 sanitize() {
     sanitizer=${COMPUTE_SANITIZER:-$(command -v compute-sanitizer)}
     if [ -z "$sanitizer" ]; then
@@ -89,6 +90,8 @@ sanitize() {
     run_on_gpu "$1" "$sanitizer" --tool "$1" --error-exitcode 1 "$bin/gpu_parity" \
         codes_and_metrics:nf4 codes_and_metrics:int8 codes_and_metrics:q4_0 codes_and_metrics:q4_K \
         codes_and_metrics:iq4_nl codes_and_metrics:nvfp4 all_formats_together
+    run_on_gpu "$1-model" "$sanitizer" --tool "$1" --error-exitcode 1 "$bin/gpu_model" \
+        norms activations attention attention_that_goes_on rotary_embeddings losses
 }
 
 for step in $steps; do
@@ -97,6 +100,7 @@ for step in $steps; do
     module) run module "$bin/gpu_module" ;;
     parity) run parity "$bin/gpu_parity" ;;
     algebra) run algebra "$bin/gpu_algebra" ;;
+    model) run model "$bin/gpu_model" ;;
     memcheck | racecheck) sanitize "$step" ;;
     bench) run_on_gpu bench "$bin/quantoscope-cli" bench --device cuda --json ;;
     esac

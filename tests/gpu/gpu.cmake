@@ -3,11 +3,13 @@ if(TARGET quantoscope-cuda)
   quantoscope_test(gpu_module SOURCES gpu/module_test.cpp LABELS gpu)
   quantoscope_test(gpu_parity SOURCES gpu/parity_test.cpp LABELS gpu slow TIMEOUT 900)
   quantoscope_test(gpu_algebra SOURCES gpu/algebra_test.cpp LABELS gpu)
+  quantoscope_test(gpu_model SOURCES gpu/model_test.cpp LABELS gpu)
   quantoscope_test(gpu_graphs SOURCES gpu/graphs_test.cpp LABELS gpu LIBRARIES ${CMAKE_DL_LIBS})
   add_dependencies(gpu_graphs quantoscope-cuda)
   add_dependencies(gpu_module quantoscope-cuda)
   add_dependencies(gpu_parity quantoscope-cuda)
   add_dependencies(gpu_algebra quantoscope-cuda)
+  add_dependencies(gpu_model quantoscope-cuda)
 
   include(${PROJECT_SOURCE_DIR}/gpu/package/package.cmake)
   quantoscope_test(gpu_package SOURCES gpu/package_test.cpp LABELS slow)
@@ -40,19 +42,28 @@ target_compile_options(quantoscope-cuda-emulated PRIVATE -Wno-unknown-pragmas)
 target_compile_definitions(quantoscope-cuda-emulated PRIVATE QUANTOSCOPE_CUDA_OLDEST_ARCHITECTURE=75)
 target_link_libraries(quantoscope-cuda-emulated PRIVATE emulated-cuda quantoscope_core TBB::tbb ${CMAKE_DL_LIBS})
 target_link_options(quantoscope-cuda-emulated PRIVATE LINKER:--exclude-libs,ALL LINKER:--no-undefined)
+# The module finds cuBLAS and cuSOLVER, by the toolkit's names, beside itself.
+set(emulated_folder ${CMAKE_BINARY_DIR}/tests/emulated)
+add_custom_command(TARGET emulated-algebra POST_BUILD
+  COMMAND ${CMAKE_COMMAND} -E make_directory ${emulated_folder}
+  COMMAND ${CMAKE_COMMAND} -E create_symlink $<TARGET_FILE:emulated-algebra> ${emulated_folder}/libcublas.so.13
+  COMMAND ${CMAKE_COMMAND} -E create_symlink $<TARGET_FILE:emulated-algebra> ${emulated_folder}/libcusolver.so.12)
 set_target_properties(quantoscope-cuda-emulated PROPERTIES PREFIX "" OUTPUT_NAME quantoscope-cuda
+  BUILD_RPATH "$ORIGIN"
   CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/emulated)
 
 # A test that finds the emulated module beside itself.
 function(quantoscope_emulated_test name)
   quantoscope_test(${name} ${ARGN})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/emulated)
-  add_dependencies(${name} quantoscope-cuda-emulated)
+  add_dependencies(${name} quantoscope-cuda-emulated emulated-algebra)
 endfunction()
 
 quantoscope_emulated_test(gpu_emulated_parity SOURCES gpu/parity_test.cpp LABELS slow TIMEOUT 900)
 quantoscope_emulated_test(gpu_emulated_graphs SOURCES gpu/graphs_test.cpp LABELS unit LIBRARIES ${CMAKE_DL_LIBS})
 quantoscope_emulated_test(gpu_emulated_failures SOURCES gpu/failures_test.cpp LABELS unit)
+quantoscope_emulated_test(gpu_emulated_model SOURCES gpu/model_test.cpp LABELS slow TIMEOUT 900)
+quantoscope_emulated_test(gpu_emulated_model_failures SOURCES gpu/model_failures_test.cpp LABELS unit)
 quantoscope_emulated_test(gpu_emulated_group SOURCES gpu/group_test.cpp LABELS unit)
 
 quantoscope_test(gpu_emulated_algebra SOURCES gpu/algebra_emulated_test.cpp ${PROJECT_SOURCE_DIR}/gpu/algebra.cpp

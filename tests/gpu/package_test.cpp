@@ -16,13 +16,14 @@ private slots:
 
     void is_small() {
         QVERIFY(QFileInfo(QUANTOSCOPE_BUILD_DIR "/gpu-package.tar.gz").size() < 60 << 20);
-        for (const char* path : {"run.sh", "bin/quantoscope-cuda.so", "golden/input/normal.f32"})
+        for (const char* path :
+             {"run.sh", "bin/quantoscope-cuda.so", "golden/input/normal.f32", "models/llama/config.json"})
             QVERIFY2(QFileInfo(package() + path).isFile(), path);
     }
 
     void only_glibc_is_the_machines() {
         static const QRegularExpression carried("/(libc|libm|libdl|librt|libpthread|libresolv|ld-linux[^/]*)\\.so");
-        for (const char* program : {"quantoscope-cli", "gpu_module", "gpu_parity", "gpu_algebra"}) {
+        for (const char* program : {"quantoscope-cli", "gpu_module", "gpu_parity", "gpu_algebra", "gpu_model"}) {
             const Outcome outcome =
                 run(package() + "bin/" + program, {program[0] == 'q' ? "devices" : "-functions"}, {"LD_DEBUG=libs"});
             QCOMPARE(outcome.status, 0);
@@ -44,10 +45,10 @@ private slots:
         const Outcome outcome = run(package() + "run.sh", {});
         QVERIFY2(outcome.status == 0, qPrintable(outcome.text));
         for (const char* line :
-             {"devices: passed", "in part skipped: ", "parity: skipped: ", "algebra: skipped: ", "memcheck: skipped: ",
-              "racecheck: skipped: ", "bench: skipped: ", "no GPU was used: ", "nothing failed"})
+             {"devices: passed", "in part skipped: ", "parity: skipped: ", "algebra: skipped: ", "model: skipped: ",
+              "memcheck: skipped: ", "racecheck: skipped: ", "bench: skipped: ", "no GPU was used: ", "nothing failed"})
             QVERIFY2(outcome.text.contains(line), qPrintable(outcome.text));
-        for (const char* step : {"devices", "module", "parity", "algebra"})
+        for (const char* step : {"devices", "module", "parity", "algebra", "model"})
             QVERIFY2(QFileInfo(package() + "results/" + step + ".txt").size() > 0, step);
         QVERIFY(!outcome.text.contains("is not installed"));
     }

@@ -202,7 +202,7 @@ private slots:
         QCOMPARE(whole.curve.size(), std::size_t{21});
         QCOMPARE(whole.curve[10].validation_loss, stopped.best_loss);
         // What is kept is what was measured.
-        const ScoreSummary scores = score_weights(decoder, stopped.hook(), request.validation, job_);
+        const ScoreSummary scores = score_weights(decoder, stopped.hook(), request.validation, *device_, job_);
         QVERIFY(close(scores.perplexity, whole.curve[10].validation_perplexity, 1e-6));
         QVERIFY(close(scores.kld_mean, stopped.best_loss, 1e-4));
     }
@@ -215,7 +215,7 @@ private slots:
             request.steps = 1;
             const std::vector<FormatSpec> specs{request.format};
             const QuantizedWeights rounded(decoder.weights().checkpoint(), specs, *device_, job_);
-            const ScoreSummary scores = score_weights(decoder, rounded.hook(0), request.validation, job_);
+            const ScoreSummary scores = score_weights(decoder, rounded.hook(0), request.validation, *device_, job_);
             QVERIFY2(close(train(decoder, request).curve[0].validation_perplexity, scores.perplexity, 1e-6), format);
         }
     }
@@ -301,12 +301,12 @@ private slots:
         request.steps = 60;
         request.batch = 8;
         request.learning_rate = 3e-3;
-        const ScoreSummary unquantized = score_weights(decoder, {}, request.validation, job_);
+        const ScoreSummary unquantized = score_weights(decoder, {}, request.validation, *device_, job_);
         for (const auto& [loss, learned] : {std::pair(QatLoss::teacher, false), std::pair(QatLoss::text, true)}) {
             request.loss = loss;
             request.learned_steps = learned;
             const QatResult result = train(decoder, request);
-            const ScoreSummary trained = score_weights(decoder, result.hook(), request.validation, job_);
+            const ScoreSummary trained = score_weights(decoder, result.hook(), request.validation, *device_, job_);
             const double rounded = result.curve[0].validation_perplexity;
             qInfo("perplexity %.3f, before training %.3f, after it %.3f; KLD %.3f", unquantized.perplexity, rounded,
                   trained.perplexity, trained.kld_mean);

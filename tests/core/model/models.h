@@ -5,12 +5,16 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/base/resources.h"
 #include "core/model/decoder.h"
 
 namespace qs::test {
 
-/// Tiny models of every family, made by make_reference_models.py.
-inline const QString tiny_models = QStringLiteral(QUANTOSCOPE_TEST_DATA "/core/model/data/");
+/// Tiny models of every family, made by make_reference_models.py: in the tree, or as gpu-package carries them.
+inline const QString tiny_models = [] {
+    const QString tree = QStringLiteral(QUANTOSCOPE_TEST_DATA "/core/model/data/");
+    return QFile::exists(tree) ? tree : QString::fromStdString((executable_dir() / "../models/").string());
+}();
 /// A trained model of 260 thousand parameters with its reference values.
 inline const QString stories = QStringLiteral(QUANTOSCOPE_SHARED_DATA "/models/stories260K/");
 
