@@ -19,6 +19,10 @@ std::map<std::size_t, LinearTensor> linears_by_tensor(const WeightReader& reader
     return result;
 }
 
+std::uint64_t bytes_of(const TensorInfo& tensor, bool is_trained) {
+    return is_trained ? tensor.elements() * sizeof(float) : tensor.bytes;
+}
+
 /// The header of the file: its length, and JSON padded so that the tensors begin at a multiple of eight bytes.
 std::string header_of(const Checkpoint& checkpoint, const std::map<std::size_t, LinearTensor>& trained) {
     nlohmann::ordered_json header{{"__metadata__", {{"format", "pt"}}}};
@@ -26,7 +30,7 @@ std::string header_of(const Checkpoint& checkpoint, const std::map<std::size_t, 
     for (std::size_t i = 0; i < checkpoint.tensors.size(); ++i) {
         const TensorInfo& tensor = checkpoint.tensors[i];
         const bool is_trained = trained.contains(i);
-        const std::uint64_t bytes = is_trained ? tensor.elements() * sizeof(float) : tensor.bytes;
+        const std::uint64_t bytes = bytes_of(tensor, is_trained);
         header[tensor.name] = {{"dtype", is_trained ? "F32" : tensor.dtype_name},
                                {"shape", tensor.shape},
                                {"data_offsets", {offset, offset + bytes}}};
@@ -64,14 +68,21 @@ void check_writable(const Decoder& decoder) {
                     "train the model's safetensors");
 }
 
-void write_trained(const Decoder& decoder, const WeightHook& hook, AtomicFile& file, const fs::path& folder) {
+void write_trained(const Decoder& decoder, const WeightHook& hook, AtomicFile& file, const fs::path& folder,
+                   JobControl& job) {
     check_writable(decoder);
     const Checkpoint& checkpoint = decoder.weights().checkpoint();
     const auto trained = linears_by_tensor(decoder.weights());
+    std::uint64_t total = 0;
+    for (std::size_t i = 0; i < checkpoint.tensors.size(); ++i)
+        total += bytes_of(checkpoint.tensors[i], trained.contains(i));
+    job.set_total(total);
     file.write(header_of(checkpoint, trained));
     for (std::size_t i = 0; i < checkpoint.tensors.size(); ++i) {
         const TensorInfo& tensor = checkpoint.tensors[i];
         const auto linear = trained.find(i);
+        job.check();
+        job.advance(bytes_of(tensor, linear != trained.end()));
         if (linear == trained.end()) {
             file.write(checkpoint.data(tensor));
             continue;
