@@ -20,17 +20,10 @@ namespace {
 struct Options {
     std::string checkpoint, formats, methods = "rtn", activations = "none", imatrix, state;
     std::string calibration, skills;
-    int tokens = 0, calibration_tokens = 8192;
+    int tokens = 0, calibration_tokens = usual_calibration_tokens;
     TextOptions text;
     bool all_matrices = false, no_layer_errors = false, json = false;
     DeviceOptions device;
-};
-
-/// The text that methods are calibrated on.
-struct CalibrationText {
-    std::vector<std::vector<int>> windows;
-    std::string source;    ///< in words
-    bool overlaps = false; ///< with the text that is evaluated
 };
 
 /// What one run of the command has found.
@@ -48,27 +41,16 @@ struct Run {
     std::vector<std::vector<SkillScore>> skills; ///< by variant; empty for those that round inputs
 };
 
-/// Fewer tokens are no text to calibrate on where there is another.
-constexpr std::size_t least_calibration_tokens = 2048;
-
-/// The text of --calibration; without it what follows the evaluated part, and if that is short the evaluated text.
+/// The text of --calibration, or the rest of the evaluated one.
 /// `all` are the windows of the whole text, of which the first `evaluated` are evaluated.
 CalibrationText calibration_text(const Options& options, const Decoder& decoder,
                                  const std::vector<std::vector<int>>& all, std::size_t evaluated) {
     const auto most = static_cast<std::size_t>(options.calibration_tokens);
-    CalibrationText text;
+    if (options.calibration.empty())
+        return rest_of_text(all, evaluated, most);
     Index context = 0;
-    if (!options.calibration.empty()) {
-        std::error_code absent;
-        const bool same = std::filesystem::equivalent(options.calibration, options.text.file(), absent);
-        text = {options.text.windows(options.calibration, decoder, context), options.calibration, same};
-    } else {
-        text = {{all.begin() + static_cast<std::ptrdiff_t>(evaluated), all.end()}, "what follows the evaluated text"};
-        if (scored_tokens(text.windows) < std::min(most, least_calibration_tokens))
-            text = {all, "the evaluated text itself", true};
-    }
-    keep_tokens(text.windows, most);
-    return text;
+    return own_text(options.text.windows(options.calibration, decoder, context), options.calibration,
+                    options.text.file(), most);
 }
 
 /// Every format with every method that is defined for it; what is not goes to `left_out`.

@@ -28,9 +28,6 @@ struct Options {
     DeviceOptions device;
 };
 
-/// Every tenth window is for validation, as long as they are few enough to be measured often.
-constexpr std::size_t validate_every_window = 10, most_validation_tokens = 8192;
-
 /// A model with some of its weights, measured.
 struct Measured {
     std::string name;
@@ -148,7 +145,7 @@ Run run(const Options& options) {
     run.notes = tell_notes(*device);
     if (output)
         write_trained(decoder, options.write_master ? run.result.master_hook() : run.result.hook(), *output,
-                      std::filesystem::absolute(options.output).parent_path());
+                      std::filesystem::absolute(options.output).parent_path(), job);
     return run;
 }
 

@@ -32,6 +32,7 @@ public:
                 auto result = std::make_shared<decltype(work(*job))>(work(*job));
                 post(self, job, [result, deliver = std::move(deliver)]() mutable { deliver(std::move(*result)); });
             } catch (const Cancelled&) {
+                post(self, job, [self] { emit self->stopped(); });
             } catch (const Error& error) {
                 post(self, job, [self, failure = toFailure(error)] { emit self->failed(failure); });
             } catch (const std::exception& error) {
@@ -42,6 +43,11 @@ public:
         });
     }
 
+    /// Asks the computation to end with what it has so far, which is then delivered; stopped() where it has nothing.
+    void finish() {
+        if (job_)
+            job_->cancel();
+    }
     void cancel() {
         if (job_)
             job_->cancel();
@@ -58,6 +64,8 @@ public:
 
 signals:
     void failed(const qs::gui::Failure& failure);
+    /// After finish(), without a result.
+    void stopped();
 
 private:
     /// Calls `done` on the UI thread if `job` is still the owner's current one.

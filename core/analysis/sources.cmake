@@ -3,6 +3,7 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/bins.cpp
   ${CMAKE_CURRENT_LIST_DIR}/compare.cpp
   ${CMAKE_CURRENT_LIST_DIR}/importance.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/pareto.cpp
   ${CMAKE_CURRENT_LIST_DIR}/pipeline.cpp
   ${CMAKE_CURRENT_LIST_DIR}/recipe_plan.cpp
   ${CMAKE_CURRENT_LIST_DIR}/report.cpp

@@ -89,9 +89,8 @@ public:
         std::vector<SafetensorsEntry> entries = plan();
         ExportSummary summary = summarise(checkpoint_, entries);
         writer_.emplace(folder_.path(), std::move(entries), request_.file_bytes);
-        job_.set_total(checkpoint_.parameters() + CalibratedLayers::calibration_tokens(decoder_.config(),
-                                                                                       std::span(&variant_, 1),
-                                                                                       request_.calibration));
+        job_.set_total(checkpoint_.parameters() +
+                       CalibratedLayers::work(decoder_, std::span(&variant_, 1), request_.calibration));
         write_tensors();
         write_config();
         summary.notes = layout_->notes();

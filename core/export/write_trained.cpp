@@ -27,7 +27,7 @@ void check_writable(const Decoder& decoder) {
 }
 
 void write_trained(const Decoder& decoder, const WeightHook& hook, AtomicFile& file,
-                   const std::filesystem::path& folder) {
+                   const std::filesystem::path& folder, JobControl& job) {
     check_writable(decoder);
     const Checkpoint& checkpoint = decoder.weights().checkpoint();
     const auto trained = linears_by_tensor(decoder.weights());
@@ -38,10 +38,16 @@ void write_trained(const Decoder& decoder, const WeightHook& hook, AtomicFile& f
                               ? safetensors_entry(tensor.name, "F32", tensor.shape)
                               : SafetensorsEntry{tensor.name, tensor.dtype_name, tensor.shape, tensor.bytes});
     }
+    std::uint64_t total = 0;
+    for (const SafetensorsEntry& entry : entries)
+        total += entry.bytes;
+    job.set_total(total);
     file.write(safetensors_header(entries));
     for (std::size_t i = 0; i < checkpoint.tensors.size(); ++i) {
         const TensorInfo& tensor = checkpoint.tensors[i];
         const auto linear = trained.find(i);
+        job.check();
+        job.advance(entries[i].bytes);
         if (linear == trained.end()) {
             file.write(checkpoint.data(tensor));
             continue;

@@ -181,8 +181,12 @@ std::unique_ptr<FakeQuantizer> make_fitting_quantizer(const FormatSpec& format, 
     return std::make_unique<FittingQuantizer>(format, shape, device);
 }
 
+bool has_learned_steps(const FormatSpec& format) {
+    return format.id.starts_with("int") && !format.flag("affine");
+}
+
 std::unique_ptr<FakeQuantizer> make_learned_quantizer(const FormatSpec& format, const Matrix& weight) {
-    if (!format.id.starts_with("int") || format.flag("affine"))
+    if (!has_learned_steps(format))
         throw Error("format " + format.text(), "has no step size that could be learned",
                     "choose int8, int4, int3 or int2 without a zero point, or let scales be fitted");
     return std::make_unique<LearnedQuantizer>(format, make_int_codec<SymmetricIntCodec>(format, integer_bits(format)),

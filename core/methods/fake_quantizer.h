@@ -34,6 +34,9 @@ public:
 std::unique_ptr<FakeQuantizer> make_fitting_quantizer(const FormatSpec& format, const TensorShape& shape,
                                                       Device& device);
 
+/// Whether make_learned_quantizer() takes a format.
+bool has_learned_steps(const FormatSpec& format);
+
 /// A quantizer to symmetric integers whose scales are parameters: "Learned Step Size Quantization" (LSQ; Esser et al.
 /// 2020), with its gradient and the factor 1 / √(weights · levels) of it. Steps begin as the format's scale or as
 /// 2 · mean |w| / √levels, the paper's beginning, whichever is closer to the weights; they are rounded as the format

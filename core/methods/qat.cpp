@@ -12,6 +12,7 @@
 #include "core/analysis/recipe_plan.h"
 #include "core/base/error.h"
 #include "core/device/with_layer_math.h"
+#include "core/formats/recipe.h"
 #include "core/formats/registry.h"
 #include "core/methods/fake_quantizer.h"
 #include "core/model/layer_runner.h"
@@ -326,6 +327,16 @@ QatResult train_qat(const Decoder& decoder, const QatRequest& request, Device& d
     check(request);
     tbb::task_arena arena(request.threads > 0 ? request.threads : tbb::task_arena::automatic);
     return arena.execute([&] { return Training(decoder, request, device, job).run(on_progress); });
+}
+
+double usual_learning_rate(double bits_per_weight) {
+    return bits_per_weight < 4.25 ? 5e-4 : 5e-5;
+}
+
+std::string why_not_trained(const FormatSpec& chosen) {
+    if (recipe_of(chosen) == nullptr && format(chosen.id).importance == Importance::required)
+        return "needs an importance matrix";
+    return {};
 }
 
 void split_windows(std::vector<std::vector<int>> windows, std::size_t n, std::size_t most_tokens, QatRequest& request) {

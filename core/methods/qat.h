@@ -75,6 +75,17 @@ struct QatResult {
 QatResult train_qat(const Decoder& decoder, const QatRequest& request, Device& device, JobControl& job,
                     const std::function<void(const QatPoint&)>& on_progress = {});
 
+/// The highest learning rate that a training for a format of so many bits begins with, where no other is asked for.
+/// Where rounding loses much the weights have to go far; where it loses little, steps of AdamW must be smaller than
+/// what rounding moves. Measured on the demo model (resources/demo/CARD.md).
+double usual_learning_rate(double bits_per_weight);
+
+/// Why a format cannot be trained for, as the end of a sentence about it; empty where it can.
+std::string why_not_trained(const FormatSpec& format);
+
+/// Every n-th window is for validation, as long as they are few enough to be measured often.
+inline constexpr std::size_t validate_every_window = 10, most_validation_tokens = 8192;
+
 /// Divides windows into those that are trained on and every n-th, at least one and at most `most_tokens` tokens, to
 /// validate on. Throws Error where there are fewer than two.
 void split_windows(std::vector<std::vector<int>> windows, std::size_t n, std::size_t most_tokens, QatRequest& request);

@@ -42,6 +42,25 @@ bool takes_hessian(const Variant& variant) {
     return variant.method.id == "gptq" || variant.method.id == "awq";
 }
 
+double weights_of(const LinearTensor& linear) {
+    return static_cast<double>(linear.outputs) * static_cast<double>(linear.inputs);
+}
+
+/// How many tokens run through the layer, whose linear layers have `all` weights, in about the time that a method takes
+/// for one of them. A token takes two operations a weight; what GPTQ and AWQ do grows with the columns too. The factors
+/// are measured.
+std::uint64_t work_of(const MethodSpec& method, const LinearTensor& linear, double all) {
+    const auto columns = static_cast<double>(linear.inputs);
+    double tokens = 10; // rounding
+    if (method.id == "gptq")
+        tokens += 6 * columns;
+    else if (method.id == "awq")
+        tokens += (1.2 * method.integer("steps") + (method.flag("clip") ? 6 : 0)) * columns;
+    else if (method.id == "hqq")
+        tokens += 230 * method.integer("iterations");
+    return static_cast<std::uint64_t>(tokens * weights_of(linear) / all);
+}
+
 TensorShape shape_of(const Matrix& weight) {
     return {static_cast<std::uint64_t>(weight.rows()), static_cast<std::uint64_t>(weight.cols())};
 }
@@ -79,16 +98,31 @@ CalibratedLayers::CalibratedLayers(const Decoder& decoder, std::vector<Variant> 
     }
 }
 
-std::uint64_t CalibratedLayers::calibration_tokens(const DecoderConfig& config, std::span<const Variant> variants,
-                                                   std::span<const std::vector<int>> calibration) {
+std::uint64_t CalibratedLayers::work(const Decoder& decoder, std::span<const Variant> variants,
+                                     std::span<const std::vector<int>> calibration) {
+    std::uint64_t quantizing = 0;
+    const std::vector<LinearTensor> linears = decoder.weights().linears();
+    for (int layer = 0; layer < decoder.config().layers; ++layer) {
+        double weights = 0;
+        for (const LinearTensor& linear : linears)
+            if (linear.layer == layer)
+                weights += weights_of(linear);
+        for (const LinearTensor& linear : linears)
+            if (linear.layer == layer)
+                for (const Variant& variant : variants)
+                    quantizing += work_of(variant.method, linear, weights);
+    }
     std::uint64_t tokens = 0;
     for (const auto& text : calibration)
         tokens += text.size();
     const auto count = [&](Inputs inputs) {
         return static_cast<std::uint64_t>(std::ranges::count(variants, inputs, inputs_of));
     };
-    const std::uint64_t runs = std::min<std::uint64_t>(count(Inputs::unquantized), 1) + count(Inputs::quantized);
-    return runs * tokens * static_cast<std::uint64_t>(config.layers);
+    // Behind what GPTQ has quantized the text runs through all layers but the last again.
+    const auto layers = static_cast<std::uint64_t>(decoder.config().layers);
+    const std::uint64_t runs =
+        std::min<std::uint64_t>(count(Inputs::unquantized), 1) * layers + count(Inputs::quantized) * (2 * layers - 1);
+    return runs * tokens + quantizing;
 }
 
 /// Runs the text through the layer as it is.
@@ -107,9 +141,13 @@ CalibratedLayers::Calibrations CalibratedLayers::collect(std::vector<Batch>& bat
         }
     };
     runner_.advance(ready_, batches, observe, job_);
+    count_progress(batches);
+    return calibrations;
+}
+
+void CalibratedLayers::count_progress(const std::vector<Batch>& batches) const {
     for (const Batch& batch : batches)
         job_.advance(batch.tokens.size());
-    return calibrations;
 }
 
 void CalibratedLayers::begin(const LayerWeights& weights) {
@@ -145,6 +183,7 @@ void CalibratedLayers::quantize(std::size_t variant, LayerWeights& target, const
     if (of_quantized && !is_last_layer()) {
         runner_.prepare(target, ready_target_);
         runner_.advance(ready_target_, state.batches, {}, job_);
+        count_progress(state.batches);
     }
     state.seconds += stopwatch.seconds();
 }
@@ -158,6 +197,10 @@ void CalibratedLayers::quantize_group(std::size_t group, const Variant& variant,
     const bool calibrates = method(variant.method.id).calibrates;
     const Calibration& calibration = calibrates ? calibrations[group].value() : none;
     const std::vector<float> smoothing = smoothing_of(group, variant, calibration);
+    double weights = 0;
+    for (const auto& linear : layer_->linears)
+        if (linear)
+            weights += weights_of(linear->tensor);
     for (const Linear* linear : linears) {
         job_.check();
         const auto same = [&](const auto& other) { return other && other->tensor.tensor == linear->tensor.tensor; };
@@ -172,6 +215,7 @@ void CalibratedLayers::quantize_group(std::size_t group, const Variant& variant,
                 sink(linear->tensor, result);
             made.weight = matrix_of(result.weight, linear->weight.rows(), linear->weight.cols());
             made.product = simulated_product(std::move(result));
+            job_.advance(work_of(variant.method, linear->tensor, weights));
         } catch (const Error& error) {
             throw Error(decoder_.weights().checkpoint().path.string() + ": tensor " + linear->tensor.name,
                         error.what());
@@ -193,6 +237,12 @@ std::vector<float> CalibratedLayers::smoothing_of(std::size_t group, const Varia
     for (const Linear* linear : linears_of(*layer_, group))
         layers.push_back({linear->weight.data(), shape_of(linear->weight)});
     return shared_smoothing(variant.method, variant.format, layers, calibration, job_);
+}
+
+LinearProduct rounded_product(Activations activations) {
+    MethodResult result;
+    result.activations = activations;
+    return simulated_product(std::move(result));
 }
 
 LinearProduct simulated_product(MethodResult result) {

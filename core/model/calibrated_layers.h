@@ -42,8 +42,8 @@ public:
     using Sink = std::function<void(const LinearTensor&, const MethodResult&)>;
 
     /// Without a variant that calibrates the text may be empty. `decoder` and `job` must outlive the object, which
-    /// advances `job` by calibration_tokens(). The text is run with `math`, on the CPU where that is null. Throws Error
-    /// where a method is not defined for its format, or where there is no text to calibrate it on.
+    /// advances `job` by work(). The text is run with `math`, on the CPU where that is null. Throws Error where a
+    /// method is not defined for its format, or where there is no text to calibrate it on.
     CalibratedLayers(const Decoder& decoder, std::vector<Variant> variants,
                      std::span<const std::vector<int>> calibration, JobControl& job, LayerMath* math = nullptr);
 
@@ -55,9 +55,10 @@ public:
     /// Wall-clock time that the variant has taken so far: what it would alone.
     double seconds(std::size_t variant) const { return variants_[variant].seconds; }
 
-    /// Tokens times layers of the calibration text that run through layers for these variants.
-    static std::uint64_t calibration_tokens(const DecoderConfig& config, std::span<const Variant> variants,
-                                            std::span<const std::vector<int>> calibration);
+    /// All work for these variants, in tokens times layers: those of the calibration text that run through layers, and
+    /// about as many as would take the time that the methods do.
+    static std::uint64_t work(const Decoder& decoder, std::span<const Variant> variants,
+                              std::span<const std::vector<int>> calibration);
 
 private:
     /// Linear layers of a decoder layer that have the same inputs: place in input_groups (calibrated_layers.cpp).
@@ -70,6 +71,7 @@ private:
         double seconds = 0;
     };
 
+    void count_progress(const std::vector<Batch>& batches) const;
     Calibrations collect(std::vector<Batch>& batches, bool hessian);
     void quantize_group(std::size_t group, const Variant& variant, const Calibrations& calibrations,
                         LayerWeights& target, const Sink& sink) const;
@@ -90,5 +92,7 @@ private:
 /// What a linear layer computes whose inputs are rounded as the result of a method says; empty where they are not. Of
 /// the result only what that takes is kept.
 LinearProduct simulated_product(MethodResult result);
+/// The same where no method says so.
+LinearProduct rounded_product(Activations activations);
 
 } // namespace qs

@@ -128,12 +128,21 @@ private:
 
     /// What the variant's format makes of a matrix, noted in the results.
     void round(Runner& runner, const LinearTensor& tensor, const Matrix& weight, Matrix& decoded) {
-        note(runner, tensor, work_.formats.quantize(runner.variant, tensor, weight, decoded));
+        const double stored_bits = work_.formats.quantize(runner.variant, tensor, weight, decoded);
+        note(runner, tensor, stored_bits, errors_of(weight, decoded));
     }
 
-    static void note(Runner& runner, const LinearTensor& tensor, double stored_bits) {
+    static ErrorSums errors_of(const Matrix& weight, const Matrix& decoded) {
+        ErrorSums errors;
+        add_errors(weight.data(), decoded.data(), 0, static_cast<std::size_t>(weight.size()), errors);
+        return errors;
+    }
+
+    static void note(Runner& runner, const LinearTensor& tensor, double stored_bits, const ErrorSums& errors) {
         LinearResult& result = runner.state->linears[tensor.name];
         result.stored_bits = stored_bits;
+        result.weight_error2 = errors.sum_d2;
+        result.weight2 = errors.sum_w2;
         result.weights = static_cast<double>(tensor.outputs) * static_cast<double>(tensor.inputs);
     }
 
@@ -145,6 +154,7 @@ private:
             const Linear* source;
             Linear* target;
             double stored_bits = 0, seconds = 0;
+            ErrorSums errors = {};
         };
         std::vector<Task> tasks;
         for (Runner* runner : rounded_) {
@@ -159,10 +169,18 @@ private:
             job_.check();
             Task& task = tasks[i];
             const Stopwatch own;
-            task.stored_bits = work_.formats.quantize(task.runner->variant, task.source->tensor, task.source->weight,
-                                                      task.target->weight);
-            task.target->product = rounded_product(variant_of(*task.runner).activations);
+            const Linear& source = *task.source;
+            const Variant& variant = variant_of(*task.runner);
+            if (variant.trained) {
+                task.target->weight = variant.trained->weights.at(source.tensor.tensor);
+                task.stored_bits = variant.trained->bits_per_weight * static_cast<double>(source.weight.size());
+            } else {
+                task.stored_bits =
+                    work_.formats.quantize(task.runner->variant, source.tensor, source.weight, task.target->weight);
+            }
+            task.target->product = rounded_product(variant.activations);
             task.seconds = own.seconds();
+            task.errors = errors_of(source.weight, task.target->weight);
         });
         // Of what went on at once each variant is given its share.
         const double seconds = whole.seconds();
@@ -170,15 +188,9 @@ private:
         for (const Task& task : tasks)
             sum += task.seconds;
         for (const Task& task : tasks) {
-            note(*task.runner, task.source->tensor, task.stored_bits);
+            note(*task.runner, task.source->tensor, task.stored_bits, task.errors);
             task.runner->state->seconds += sum > 0 ? seconds * task.seconds / sum : 0;
         }
-    }
-
-    static LinearProduct rounded_product(Activations activations) {
-        MethodResult result;
-        result.activations = activations;
-        return simulated_product(std::move(result));
     }
 
     void apply_methods(const LayerWeights& weights) {
@@ -188,7 +200,8 @@ private:
         for (std::size_t i = 0; i < by_method_.size(); ++i) {
             Runner& runner = *by_method_[i];
             methods_->quantize(i, runner.made, [&](const LinearTensor& tensor, const MethodResult& result) {
-                note(runner, tensor, result.bits_per_weight * static_cast<double>(result.weight.size()));
+                note(runner, tensor, result.bits_per_weight * static_cast<double>(result.weight.size()),
+                     result.weight_error);
             });
             runner.state->seconds = methods_->seconds(i);
             runner.layer = &runner.made;
@@ -329,9 +342,9 @@ std::vector<GroupPlan> plan_groups(const DecoderConfig& config, const Evaluation
 }
 
 /// Tokens times layers of all groups.
-std::uint64_t steps_of(const DecoderConfig& config, const EvaluationRequest& request,
-                       const std::vector<GroupPlan>& groups, bool keep) {
-    const auto steps = static_cast<std::uint64_t>(config.layers) + 1; // the head is one
+std::uint64_t steps_of(const Decoder& decoder, const EvaluationRequest& request, const std::vector<GroupPlan>& groups,
+                       bool keep) {
+    const auto steps = static_cast<std::uint64_t>(decoder.config().layers) + 1; // the head is one
     std::uint64_t total = 0;
     std::set<std::size_t> kept;
     for (const GroupPlan& group : groups) {
@@ -340,7 +353,7 @@ std::uint64_t steps_of(const DecoderConfig& config, const EvaluationRequest& req
         for (const std::size_t variant : group.variants)
             if (!request.variants[variant].rounds_to_nearest() && (!keep || kept.insert(variant).second))
                 made.push_back(request.variants[variant]);
-        total += CalibratedLayers::calibration_tokens(config, made, request.calibration);
+        total += CalibratedLayers::work(decoder, made, request.calibration);
     }
     return total;
 }
@@ -365,7 +378,7 @@ Evaluation run_groups(const Decoder& decoder, const EvaluationRequest& request, 
     const auto any_size = std::numeric_limits<std::size_t>::max();
     const std::vector<GroupPlan> groups =
         plan_groups(decoder.config(), request, state, keep ? request.group_tokens : any_size);
-    job.set_total(steps_of(decoder.config(), request, groups, keep));
+    job.set_total(steps_of(decoder, request, groups, keep));
     KeptLayers kept;
     const bool again = keep && groups.size() > 1;
     for (const GroupPlan& group : groups) {
@@ -387,6 +400,10 @@ Evaluation run_groups(const Decoder& decoder, const EvaluationRequest& request, 
 
 double LinearResult::relative_error() const {
     return output2 > 0 ? std::sqrt(error2 / output2) : 0;
+}
+
+double LinearResult::relative_weight_error() const {
+    return weight2 > 0 ? std::sqrt(weight_error2 / weight2) : 0;
 }
 
 Evaluation evaluate(const Decoder& decoder, const EvaluationRequest& request, Device& device, JobControl& job,

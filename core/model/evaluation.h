@@ -34,10 +34,13 @@ struct EvaluationRequest {
 /// What a variant did to one linear layer.
 struct LinearResult {
     double stored_bits = 0, weights = 0;
-    double error2 = 0;  ///< Σ (ŷ − y)² over the text, both of the unquantized model's inputs
-    double output2 = 0; ///< Σ y²
+    double error2 = 0;        ///< Σ (ŷ − y)² over the text, both of the unquantized model's inputs
+    double output2 = 0;       ///< Σ y²
+    double weight_error2 = 0; ///< Σ (W − V)²
+    double weight2 = 0;       ///< Σ W²
 
-    double relative_error() const; ///< ‖ŷ − y‖ / ‖y‖; 0 where nothing was measured
+    double relative_error() const;        ///< ‖ŷ − y‖ / ‖y‖; 0 where nothing was measured
+    double relative_weight_error() const; ///< ‖W − V‖ / ‖W‖; 0 where nothing was measured
 };
 
 /// A variant over the whole text, as far as it has come.
@@ -67,8 +70,8 @@ struct Evaluation {
 /// What methods make of the layers, which takes them long, is kept from group to group if it fits in memory; where it
 /// does not, groups are as large as memory allows.
 ///
-/// `job` counts tokens times layers, those of the calibration too. `on_progress` is given the results after each group.
-/// Throws Cancelled.
+/// `job` counts tokens times layers, and the work of methods in the same measure (CalibratedLayers::work()).
+/// `on_progress` is given the results after each group. Throws Cancelled.
 Evaluation evaluate(const Decoder& decoder, const EvaluationRequest& request, Device& device, JobControl& job,
                     const std::function<void(const Evaluation&)>& on_progress = {});
 

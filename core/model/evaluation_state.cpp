@@ -41,7 +41,8 @@ json to_json(const ModelState& state) {
     for (const auto& [window, scores] : state.windows)
         windows[std::to_string(window)] = {{"nll", scores.nll}, {"kld", scores.kld}, {"same_top", scores.same_top}};
     for (const auto& [name, linear] : state.linears)
-        linears[name] = {linear.stored_bits, linear.weights, linear.error2, linear.output2};
+        linears[name] = {linear.stored_bits, linear.weights,       linear.error2,
+                         linear.output2,     linear.weight_error2, linear.weight2};
     return {{"windows", std::move(windows)}, {"linears", std::move(linears)}, {"seconds", state.seconds}};
 }
 
@@ -54,7 +55,7 @@ ModelState state_of(const json& document) {
         state.windows.emplace(std::stoul(window), read);
     }
     for (const auto& [name, linear] : document.at("linears").items())
-        state.linears[name] = {linear.at(0), linear.at(1), linear.at(2), linear.at(3)};
+        state.linears[name] = {linear.at(0), linear.at(1), linear.at(2), linear.at(3), linear.at(4), linear.at(5)};
     state.seconds = document.value("seconds", 0.0);
     return state;
 }

@@ -5,6 +5,13 @@
 
 namespace qs {
 
+namespace {
+
+/// Fewer tokens are no text to calibrate on where there is another.
+constexpr std::size_t least_calibration_tokens = 2048;
+
+} // namespace
+
 Index usual_context(const DecoderConfig& config, bool documents) {
     constexpr Index usual = 512;
     const Index most = config.max_context > 0 ? config.max_context : usual;
@@ -28,6 +35,27 @@ std::vector<std::vector<int>> text_windows(const Tokenizer& tokenizer, const Dec
                           std::back_inserter(windows));
     keep_tokens(windows, cut.most_tokens);
     return windows;
+}
+
+CalibrationText rest_of_text(const std::vector<std::vector<int>>& windows, std::size_t evaluated,
+                             std::size_t most_tokens) {
+    CalibrationText text{{windows.begin() + static_cast<std::ptrdiff_t>(evaluated), windows.end()},
+                         "what follows the evaluated text",
+                         false};
+    const std::size_t enough =
+        most_tokens > 0 ? std::min(most_tokens, least_calibration_tokens) : least_calibration_tokens;
+    if (scored_tokens(text.windows) < enough)
+        text = {windows, "the evaluated text itself", true};
+    keep_tokens(text.windows, most_tokens);
+    return text;
+}
+
+CalibrationText own_text(std::vector<std::vector<int>> windows, const std::filesystem::path& file,
+                         const std::filesystem::path& evaluated_file, std::size_t most_tokens) {
+    std::error_code absent;
+    CalibrationText text{std::move(windows), file.string(), std::filesystem::equivalent(file, evaluated_file, absent)};
+    keep_tokens(text.windows, most_tokens);
+    return text;
 }
 
 void keep_tokens(std::vector<std::vector<int>>& windows, std::size_t most) {

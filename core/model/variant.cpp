@@ -10,8 +10,8 @@ bool Variant::rounds_inputs() const {
 
 std::string Variant::text() const {
     std::string text = format.text();
-    if (!rounds_to_nearest())
-        text += " · " + method.text();
+    if (!rounds_to_nearest() || trained)
+        text += " · " + method_text();
     if (activations != Activations::none && !rounds_inputs())
         text += " · inputs " + to_string(activations);
     return text;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/device/with_layer_math.h"
 #include "core/formats/registry.h"
 #include "core/model/calibrated_layers.h"
 
@@ -34,23 +35,30 @@ std::size_t group_tokens(const std::vector<std::vector<int>>& windows, std::size
 } // namespace
 
 std::vector<MethodSpec> runnable_methods(bool calibrated) {
-    return parse_methods(calibrated ? "rtn,gptq,awq,hqq,imatrix" : "rtn,hqq");
+    std::vector<MethodSpec> runnable;
+    for (const Method& entry : methods())
+        if (calibrated || !entry.calibrates)
+            runnable.push_back(parse_method(entry.id));
+    return runnable;
 }
 
-std::vector<Variant> combine(const std::vector<FormatSpec>& formats, const std::vector<MethodSpec>& methods) {
+std::vector<Variant> combine(const std::vector<FormatSpec>& formats, const std::vector<MethodSpec>& methods,
+                             Activations activations) {
     std::vector<Variant> variants;
     for (const FormatSpec& format : formats)
         for (const MethodSpec& chosen : methods)
-            if (Variant variant{format, chosen}; is_defined(variant))
+            if (Variant variant{format, chosen}; is_defined(variant)) {
+                variant.activations = variant.rounds_inputs() ? Activations::none : activations;
                 variants.push_back(std::move(variant));
+            }
     return variants;
 }
 
 std::string why_not(const Variant& variant, bool calibrated) {
-    const std::vector<MethodSpec> runnable = runnable_methods(calibrated);
-    if (std::ranges::find(runnable, variant.method.id, &MethodSpec::id) == runnable.end())
-        return !calibrated && method(variant.method.id).calibrates ? "needs a text to calibrate on"
-                                                                   : "also rounds the inputs of layers";
+    if (variant.trained)
+        return {};
+    if (!calibrated && variant.calibrates())
+        return "needs a text to calibrate on";
     if (!is_defined(variant))
         return "is made by a method that is not defined for the format";
     if (variant.rounds_to_nearest() && format(variant.format.id).importance == Importance::required)
@@ -73,7 +81,7 @@ VariantResults evaluate_variants(const Decoder& decoder, const std::vector<Varia
 
 VariantWeights::VariantWeights(const Decoder& decoder, const std::vector<Variant>& variants, Device& device,
                                JobControl& job, const std::vector<std::vector<int>>& calibration)
-    : formats_(formats_of(variants, !calibration.empty())),
+    : variants_(variants), formats_(formats_of(variants, !calibration.empty())),
       weights_(decoder.weights().checkpoint(), formats_, device, job) {
     std::vector<std::size_t> places;
     std::vector<Variant> by_method;
@@ -84,7 +92,13 @@ VariantWeights::VariantWeights(const Decoder& decoder, const std::vector<Variant
         }
     if (places.empty())
         return;
-    CalibratedLayers layers(decoder, by_method, calibration, job);
+    with_layer_math(device, [&](LayerMath* math) { make(decoder, places, by_method, calibration, job, math); });
+}
+
+void VariantWeights::make(const Decoder& decoder, const std::vector<std::size_t>& places,
+                          const std::vector<Variant>& by_method, const std::vector<std::vector<int>>& calibration,
+                          JobControl& job, LayerMath* math) {
+    CalibratedLayers layers(decoder, by_method, calibration, job, math);
     LayerWeights target;
     for (int layer = 0; layer < decoder.config().layers; ++layer) {
         const LayerWeights weights = decoder.weights().layer(layer);
@@ -93,17 +107,30 @@ VariantWeights::VariantWeights(const Decoder& decoder, const std::vector<Variant
             layers.quantize(i, target);
             for (auto& linear : target.linears)
                 if (linear)
-                    made_[places[i]][linear->tensor.tensor] = std::move(linear->weight);
+                    made_[places[i]][linear->tensor.tensor] = {std::move(linear->weight), std::move(linear->product)};
         }
     }
 }
 
 WeightHook VariantWeights::hook(std::size_t variant) const {
-    const auto made = made_.find(variant);
-    if (made == made_.end())
-        return weights_.hook(variant);
-    return
-        [&matrices = made->second](const LinearTensor& tensor, Matrix& weight) { weight = matrices.at(tensor.tensor); };
+    if (const auto made = made_.find(variant); made != made_.end()) {
+        const Matrices& matrices = made->second;
+        WeightHook hook(
+            [&matrices](const LinearTensor& tensor, Matrix& weight) { weight = matrices.at(tensor.tensor).weight; });
+        hook.product = [&matrices](const LinearTensor& tensor) { return matrices.at(tensor.tensor).product; };
+        return hook;
+    }
+    const Variant& rounded = variants_[variant];
+    WeightHook hook = weights_.hook(variant);
+    if (rounded.trained)
+        hook = [trained = rounded.trained](const LinearTensor& tensor, Matrix& weight) {
+            weight = trained->weights.at(tensor.tensor);
+        };
+    if (rounded.activations != Activations::none)
+        hook.product = [activations = rounded.activations](const LinearTensor&) {
+            return rounded_product(activations);
+        };
+    return hook;
 }
 
 } // namespace qs

@@ -15,8 +15,10 @@ namespace qs {
 /// and if there is one (`calibrated`) those that take it.
 std::vector<MethodSpec> runnable_methods(bool calibrated = false);
 
-/// Every format with every method that is defined for it, in their order.
-std::vector<Variant> combine(const std::vector<FormatSpec>& formats, const std::vector<MethodSpec>& methods);
+/// Every format with every method that is defined for it, in their order, and the inputs of layers rounded where the
+/// method does not round them itself.
+std::vector<Variant> combine(const std::vector<FormatSpec>& formats, const std::vector<MethodSpec>& methods,
+                             Activations activations = Activations::none);
 
 /// Why a variant cannot be made of a checkpoint, as the end of a sentence about it; empty where it can.
 std::string why_not(const Variant& variant, bool calibrated = false);
@@ -43,8 +45,17 @@ public:
     WeightHook hook(std::size_t variant) const;
 
 private:
-    using Matrices = std::map<std::size_t, Matrix>; ///< by tensor
+    struct Made {
+        Matrix weight;
+        LinearProduct product;
+    };
+    using Matrices = std::map<std::size_t, Made>; ///< by tensor
 
+    /// Makes the variants at these places.
+    void make(const Decoder& decoder, const std::vector<std::size_t>& places, const std::vector<Variant>& by_method,
+              const std::vector<std::vector<int>>& calibration, JobControl& job, LayerMath* math);
+
+    std::vector<Variant> variants_;
     std::vector<FormatSpec> formats_;
     QuantizedWeights weights_;             ///< refers to formats_
     std::map<std::size_t, Matrices> made_; ///< of variants that are not rounded to nearest

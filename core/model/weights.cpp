@@ -275,6 +275,8 @@ LayerWeights WeightReader::layer(int index, const WeightHook& hook) const {
             linear.bias[row] = bias[stored_row(names.role, row)];
         if (hook)
             hook(linear.tensor, linear.weight);
+        if (hook.product)
+            linear.product = hook.product(linear.tensor);
         weights[names.slot] = std::move(linear);
     }
     for (const NormName& names : norm_names)

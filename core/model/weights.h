@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <functional>
 #include <optional>
 #include <span>
@@ -79,8 +80,25 @@ void copy_without_matrices(const LayerWeights& from, LayerWeights& to);
 /// A row of the table of norms' names (weights.cpp).
 struct NormName;
 
-/// Replaces a matrix after it has been loaded, for example by what a format makes of it.
-using WeightHook = std::function<void(const LinearTensor&, Matrix& weight)>;
+/// Replaces a matrix after it has been loaded, for example by what a format makes of it; and, where the inputs of
+/// layers are rounded too, says what a linear layer computes with it.
+class WeightHook {
+public:
+    WeightHook() = default;
+    template <class Replace>
+    requires(!std::same_as<std::remove_cvref_t<Replace>, WeightHook> &&
+             std::invocable<Replace&, const LinearTensor&, Matrix&>) WeightHook(Replace&& replace)
+        : replace_(std::forward<Replace>(replace)) {} // NOLINT: as implicit as a function is
+
+    explicit operator bool() const { return static_cast<bool>(replace_); }
+    void operator()(const LinearTensor& tensor, Matrix& weight) const { replace_(tensor, weight); }
+
+    /// Linear::product of a layer; null where all have none.
+    std::function<LinearProduct(const LinearTensor&)> product;
+
+private:
+    std::function<void(const LinearTensor&, Matrix& weight)> replace_;
+};
 
 /// A tensor of a Hugging Face checkpoint as llama.cpp's converter writes it.
 struct ConvertedTensor {

@@ -3,12 +3,15 @@
 #include <QElapsedTimer>
 #include <QLineEdit>
 #include <QSettings>
+#include <QSpinBox>
 #include <QTabWidget>
 #include <QTest>
 
 #include "app/gui/MainWindow.h"
+#include "app/gui/panels/MethodPicker.h"
 #include "app/gui/plot/Theme.h"
 #include "app/gui/views/QualityText.h"
+#include "app/gui/views/QualityTraining.h"
 #include "app/gui/views/QualityView.h"
 #include "app/gui/views/View.h"
 #include "core/base/resources.h"
@@ -58,7 +61,7 @@ void Screenshots::views_data() {
         for (const bool dark : {false, true})
             QTest::addRow("%s-%s", QByteArray(view).toLower().constData(), dark ? "dark" : "light")
                 << QString(view) << dark << false;
-    for (const char* page : {"Predictions", "Layer errors", "Text", "Skills"})
+    for (const char* page : {"Predictions", "Layer errors", "Text", "Skills", "Training"})
         for (const bool dark : {false, true})
             QTest::addRow("quality-%s-%s", QByteArray(page).toLower().replace(' ', '-').constData(),
                           dark ? "dark" : "light")
@@ -80,11 +83,18 @@ void Screenshots::showBlock(View& view) {
 /// A page of the Quality view, in formats that lose something.
 void Screenshots::showPage(QualityView& view, const QString& page) {
     gui::Session* session = window_->session();
-    session->setFormats(parse_specs("bf16,fp8_e4m3,int8,nf4,int4,q3_K,int3,q2_K,int2"));
+    session->setFormats(parse_specs("int8,nf4,int4,q3_K,int3,int2"));
+    view.methods()->setChosen(parse_methods(page == "Text" ? "rtn" : "rtn,gptq:act_order,static_groups,hqq"));
     view.showPage(page);
     QTest::qWait(50);
     QVERIFY(QTest::qWaitFor([&] { return !session->running() && view.settled(); }, 240000));
     view.findChild<QComboBox*>("scoreMetric")->setCurrentIndex(1); // spread over decades, unlike perplexity
+    if (page == "Training" && view.training()->kept().empty()) {
+        view.training()->findChild<QComboBox*>("trainingFormat")->setCurrentText("int2");
+        view.training()->findChild<QSpinBox*>("trainingSteps")->setValue(30);
+        view.training()->start();
+        QVERIFY(QTest::qWaitFor([&] { return !session->running() && view.settled(); }, 240000));
+    }
     if (page == "Text" && view.text()->texts().empty()) {
         view.text()->findChild<QLineEdit*>("prompt")->setText("Petra the potter lives in");
         view.text()->start();

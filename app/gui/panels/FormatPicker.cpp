@@ -1,10 +1,7 @@
 #include "app/gui/panels/FormatPicker.h"
 
-#include <QCheckBox>
-#include <QComboBox>
 #include <QCoreApplication>
 #include <QDialogButtonBox>
-#include <QDoubleSpinBox>
 #include <QFormLayout>
 #include <QHBoxLayout>
 #include <QHeaderView>
@@ -12,7 +9,6 @@
 #include <QLabel>
 #include <QLineEdit>
 #include <QPushButton>
-#include <QSpinBox>
 #include <QTreeWidget>
 #include <QVBoxLayout>
 
@@ -20,6 +16,7 @@
 
 #include "app/gui/Icons.h"
 #include "app/gui/Numbers.h"
+#include "app/gui/panels/ParameterEditor.h"
 #include "app/gui/plot/Theme.h"
 #include "core/base/error.h"
 
@@ -49,10 +46,6 @@ QString whyNot(const Format& entry) {
     return entry.importance == Importance::required
                ? QStringLiteral("Rounds only with an importance matrix, and none is loaded")
                : QString();
-}
-
-QString readable(const std::string& name) {
-    return QString::fromStdString(name).replace('_', ' ');
 }
 
 } // namespace
@@ -280,7 +273,11 @@ void FormatPicker::showFormat(const FormatSpec& spec) {
     values_ = spec.parameters;
     title_->setText(QString::fromStdString(format_->title));
     for (const FormatParameter& parameter : format_->parameters)
-        addEditor(parameter, values_.at(parameter.name));
+        addParameter(*editors_, parameter, values_.at(parameter.name),
+                     [this, name = parameter.name](const std::string& value) {
+                         values_[name] = value;
+                         describe();
+                     });
     describe();
 }
 
@@ -292,56 +289,6 @@ void FormatPicker::clearEditors() {
     title_->clear();
     facts_->clear();
     apply_->setEnabled(false);
-}
-
-/// The widget for one parameter, of the kind that the registry tells.
-void FormatPicker::addEditor(const FormatParameter& parameter, const std::string& value) {
-    QWidget* editor = nullptr;
-    const auto set = [this, name = parameter.name](const std::string& text) {
-        values_[name] = text;
-        describe();
-    };
-    const QString text = QString::fromStdString(value);
-    if (parameter.kind == FormatParameter::Kind::flag) {
-        auto* box = new QCheckBox(this);
-        box->setChecked(value == "1");
-        connect(box, &QCheckBox::toggled, this, [set](bool on) { set(on ? "1" : "0"); });
-        editor = box;
-    } else if (!parameter.choices.empty()) {
-        auto* box = new QComboBox(this);
-        for (const std::string& choice : parameter.choices)
-            box->addItem(readable(choice), QString::fromStdString(choice));
-        box->setCurrentIndex(box->findData(text));
-        connect(box, &QComboBox::currentIndexChanged, this,
-                [set, box] { set(box->currentData().toString().toStdString()); });
-        editor = box;
-    } else if (parameter.kind == FormatParameter::Kind::integer) {
-        auto* box = new QSpinBox(this);
-        box->setRange(static_cast<int>(parameter.minimum), static_cast<int>(parameter.maximum));
-        box->setValue(text.toInt());
-        connect(box, &QSpinBox::valueChanged, this, [set](int number) { set(std::to_string(number)); });
-        editor = box;
-    } else if (parameter.kind == FormatParameter::Kind::real) {
-        auto* box = new QDoubleSpinBox(this);
-        box->setDecimals(3);
-        box->setRange(parameter.minimum, parameter.maximum);
-        box->setSingleStep((parameter.maximum - parameter.minimum) / 100);
-        box->setValue(text.toDouble());
-        connect(box, &QDoubleSpinBox::valueChanged, this,
-                [set](double number) { set(QString::number(number).toStdString()); });
-        editor = box;
-    } else {
-        auto* box = new QLineEdit(text, this);
-        connect(box, &QLineEdit::textChanged, this, [set](const QString& typed) { set(typed.toStdString()); });
-        editor = box;
-    }
-    editor->setObjectName("parameter_" + QString::fromStdString(parameter.name));
-    editor->setToolTip(QString::fromStdString(parameter.help));
-    editor->setAccessibleName(readable(parameter.name));
-    auto* label = new QLabel(readable(parameter.name), this);
-    label->setToolTip(QString::fromStdString(parameter.help));
-    label->setBuddy(editor);
-    editors_->addRow(label, editor);
 }
 
 std::optional<FormatSpec> FormatPicker::spec() const {

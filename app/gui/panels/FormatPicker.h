@@ -49,7 +49,6 @@ private:
     void reveal(QWidget* focus);
     void showFormat(const FormatSpec& spec);
     void clearEditors();
-    void addEditor(const FormatParameter& parameter, const std::string& value);
     void describe();
     void apply();
     bool eventFilter(QObject* watched, QEvent* event) override;

@@ -56,9 +56,20 @@ double DeviationBars::pixelOf(double value) const {
 }
 
 void DeviationBars::draw(QCPPainter* painter) {
+    drawGroups(painter);
     drawLine(painter);
     for (std::size_t i = 0; i < bars_.size(); ++i)
         drawBar(painter, i);
+}
+
+void DeviationBars::drawGroups(QCPPainter* painter) const {
+    painter->setAntialiasing(false);
+    painter->setPen(QPen(Theme::instance().grid(), 1));
+    for (std::size_t i = 1; i < bars_.size(); ++i)
+        if (bars_[i].begins) {
+            const double y = valueAxis()->coordToPixel(static_cast<double>(i) - 0.5);
+            painter->drawLine(QPointF(clipRect().left(), y), QPointF(clipRect().right(), y));
+        }
 }
 
 void DeviationBars::drawLine(QCPPainter* painter) const {

@@ -22,6 +22,7 @@ public:
         QColor colour;
         QString label;
         bool strong = false;
+        bool begins = false; ///< a group, of which a line above it parts the one before
     };
     struct Line {
         double value = 0, error = 0;
@@ -43,6 +44,7 @@ protected:
 
 private:
     double pixelOf(double value) const;
+    void drawGroups(QCPPainter* painter) const;
     void drawLine(QCPPainter* painter) const;
     void drawBar(QCPPainter* painter, std::size_t index) const;
 

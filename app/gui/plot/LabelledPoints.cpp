@@ -46,9 +46,22 @@ std::optional<std::size_t> LabelledPoints::pointAt(QPointF pixel) const {
 }
 
 void LabelledPoints::draw(QCPPainter* painter) {
+    drawFront(painter);
     for (const Point& point : points_)
         drawPoint(painter, point);
     drawNames(painter);
+}
+
+void LabelledPoints::drawFront(QCPPainter* painter) const {
+    QPolygonF line;
+    for (const std::size_t place : front_)
+        if (place < points_.size())
+            line << pixelOf(points_[place]);
+    QColor colour = Theme::instance().mutedText();
+    colour.setAlphaF(0.6F);
+    painter->setAntialiasing(true);
+    painter->setPen(QPen(colour, 1.2));
+    painter->drawPolyline(line);
 }
 
 void LabelledPoints::drawPoint(QCPPainter* painter, const Point& point) const {
@@ -79,6 +92,8 @@ void LabelledPoints::drawNames(QCPPainter* painter) const {
     }
     const QRectF room = clipRect();
     for (const Point& point : points_) {
+        if (point.name.isEmpty())
+            continue;
         QFont font = mParentPlot->font();
         font.setBold(point.strong);
         const QFontMetricsF metrics(font);

@@ -8,7 +8,8 @@
 namespace qs::gui {
 
 /// Points with the whiskers of their standard errors and their names beside them, each name where it covers least. On a
-/// logarithmic axis a point without a positive value stands hollow at its lower end.
+/// logarithmic axis a point without a positive value stands hollow at its lower end. A point without a name has none
+/// beside it.
 class LabelledPoints : public Drawn {
 public:
     LabelledPoints(QCPAxis* keyAxis, QCPAxis* valueAxis) : Drawn(keyAxis, valueAxis) {}
@@ -21,6 +22,9 @@ public:
         QCPScatterStyle::ScatterShape shape = QCPScatterStyle::ssCircle;
         bool strong = false;
     };
+    /// Joins these points, in their order: the best there is at each key.
+    void setFront(std::vector<std::size_t> front) { front_ = std::move(front); }
+    const std::vector<std::size_t>& front() const { return front_; }
     void setPoints(std::vector<Point> points) { points_ = std::move(points); }
     const std::vector<Point>& points() const { return points_; }
     /// The point within a few pixels of a position.
@@ -32,10 +36,12 @@ protected:
 
 private:
     bool belowAxis(double value) const;
+    void drawFront(QCPPainter* painter) const;
     void drawPoint(QCPPainter* painter, const Point& point) const;
     void drawNames(QCPPainter* painter) const;
 
     std::vector<Point> points_;
+    std::vector<std::size_t> front_;
 };
 
 } // namespace qs::gui

@@ -154,6 +154,15 @@ void Legend::drawMark(QCPPainter* painter, const LegendEntry& entry, const QRect
         painter->setBrush(entry.colour);
         painter->drawEllipse(box.center(), 3.5, 3.5);
         break;
+    case LegendEntry::Mark::ring:
+        painter->setPen(QPen(entry.colour, 1.8));
+        painter->setBrush(Qt::NoBrush);
+        painter->drawEllipse(box.center(), 5, 5);
+        break;
+    case LegendEntry::Mark::shape:
+        QCPScatterStyle(entry.shape, QPen(entry.colour, 1.5), QBrush(entry.colour), 8).applyTo(painter, {});
+        QCPScatterStyle(entry.shape, QPen(entry.colour, 1.5), QBrush(entry.colour), 8).drawShape(painter, box.center());
+        break;
     case LegendEntry::Mark::tick:
         painter->setPen(QPen(entry.colour, 2));
         painter->drawLine(QPointF(box.center().x(), box.top() - 2), QPointF(box.center().x(), box.bottom() + 2));

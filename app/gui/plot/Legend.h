@@ -9,7 +9,7 @@ namespace qs::gui {
 
 /// One entry of a legend.
 struct LegendEntry {
-    enum class Mark { line, area, block, hatched, tick, dot };
+    enum class Mark { line, area, block, hatched, tick, dot, ring, shape };
     QString key; ///< what legendToggled() and legendHovered() say
     QString name;
     QColor colour;
@@ -17,6 +17,7 @@ struct LegendEntry {
     bool toggles = true; ///< a click shows or hides the series
     bool strong = false; ///< the selected format: in bold
     Qt::PenStyle style = Qt::SolidLine;
+    QCPScatterStyle::ScatterShape shape = QCPScatterStyle::ssDisc; ///< of Mark::shape
 };
 
 /// The legend of a plot: one row of entries above the data, or more where one is too narrow. It covers no data.

@@ -519,6 +519,12 @@ void Plot::drawOverlay() {
 
 // --- writing out
 
+void Plot::setEmpty(const QString& sentence) {
+    setNote(sentence);
+    for (QCPAxisRect* pane : axisRects())
+        pane->setVisible(sentence.isEmpty());
+}
+
 bool Plot::exportTo(const QString& path, QString* error) {
     const QString extension = QFileInfo(path).suffix().toLower();
     overlay_->setExporting(true);

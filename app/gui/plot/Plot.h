@@ -78,6 +78,8 @@ public:
 
     /// A sentence in the middle of the plot (nothing to show, failed); empty for none.
     void setNote(const QString& text) { overlay_->setNote(text); }
+    /// The sentence alone, in place of all panes: axes without data say nothing. Empty shows them again.
+    void setEmpty(const QString& sentence);
 
 signals:
     /// Colours have to be set again; the axes have theirs already.

@@ -123,7 +123,7 @@ void QualityLayers::layOut() {
     for (const Variant& variant : data().variants) {
         const auto graph = [&](QCPAxisRect* pane) {
             auto* made = new QCPGraph(pane->axis(QCPAxis::atBottom), pane->axis(QCPAxis::atLeft));
-            made->setName(nameOf(variant));
+            made->setName(labelOf(variant));
             return made;
         };
         lines_.push_back({variant, graph(outputPane_), graph(weightPane_)});
@@ -139,8 +139,12 @@ double QualityLayers::outputError(const Variant& variant, const LinearTensor& pl
 }
 
 double QualityLayers::weightError(const Variant& variant, const LinearTensor& place) const {
-    const FormatResult* result = session()->result(place.tensor, variant.format);
-    return result ? result->relative_error() : qQNaN();
+    const VariantResult* result = data().result(variant);
+    if (!result)
+        return qQNaN();
+    const auto found = result->linears.find(place.name);
+    return found == result->linears.end() || found->second.weight2 == 0 ? qQNaN()
+                                                                        : found->second.relative_weight_error();
 }
 
 void QualityLayers::fill() {
@@ -151,9 +155,9 @@ void QualityLayers::fill() {
     fillLines();
     fitValues();
     showSelection();
-    plot()->setNote(!data().results.empty() ? QString()
-                    : data().running        ? tr("Running the first tokens…")
-                                            : tr("Evaluate to see the error of each layer's output on the text."));
+    plot()->setEmpty(data().results.empty()
+                         ? whatToDo(tr("Evaluate to see the error of each layer's output on the text."))
+                         : QString());
     plot()->goHome();
     plot()->replot(QCustomPlot::rpQueuedReplot);
 }
@@ -162,10 +166,10 @@ void QualityLayers::fillLines() {
     std::vector<LegendEntry> entries;
     const QString hovered = plot()->keys()->hovered();
     for (const Line& line : lines_) {
-        const QString key = nameOf(line.variant);
+        const QString key = labelOf(line.variant);
         QColor colour = Theme::instance().format(line.variant.format);
         const bool strong = selected(line.variant);
-        entries.push_back({key, key, colour, LegendEntry::Mark::line, true, strong});
+        entries.push_back({key, key, colour, LegendEntry::Mark::line, true, strong, lineOf(line.variant)});
         const bool raised = strong || hovered == key;
         if (entries.size() > most_prominent && !raised)
             colour.setAlphaF(0.3F);
@@ -175,9 +179,10 @@ void QualityLayers::fillLines() {
                 points.append({static_cast<double>(i), graph == line.output ? outputError(line.variant, places_[i])
                                                                             : weightError(line.variant, places_[i])});
             graph->data()->set(points, true);
-            graph->setPen(QPen(colour, raised ? 2.2 : 1.5));
-            graph->setScatterStyle(points.size() < 200 ? QCPScatterStyle(QCPScatterStyle::ssDisc, 4)
-                                                       : QCPScatterStyle());
+            graph->setPen(QPen(colour, raised ? 2.2 : 1.5, lineOf(line.variant)));
+            graph->setScatterStyle(points.size() < 200
+                                       ? QCPScatterStyle(shapeOf(line.variant), QPen(colour, 1.2), QBrush(colour), 5)
+                                       : QCPScatterStyle());
             graph->setVisible(plot()->keys()->isOn(key));
         }
     }
@@ -254,7 +259,7 @@ QByteArray QualityLayers::csv() const {
         for (const Variant& variant : data().variants)
             csv += csvText(QString::fromStdString(place.name)) + ',' + csvText(roleName(place.role)) + ',' +
                    QByteArray::number(place.layer) + ',' + csvText(QString::fromStdString(variant.format.text())) +
-                   ',' + csvText(QString::fromStdString(variant.method.text())) + ',' +
+                   ',' + csvText(QString::fromStdString(variant.method_text())) + ',' +
                    csvNumber(outputError(variant, place)) + ',' + csvNumber(weightError(variant, place)) + '\n';
     return csv;
 }

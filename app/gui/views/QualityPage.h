@@ -8,32 +8,24 @@
 
 #include "app/gui/Session.h"
 #include "app/gui/plot/Plot.h"
-#include "core/model/skills.h"
-#include "core/model/tokenizer.h"
+#include "app/gui/views/RunnableModel.h"
 #include "core/model/variants.h"
 
 namespace qs::gui {
 
-/// A checkpoint that can be run: with its tokenizer, and what belongs to it.
-struct RunnableModel {
-    std::shared_ptr<const Checkpoint> checkpoint;
-    Decoder decoder;
-    std::unique_ptr<const Tokenizer> tokenizer;
-    std::vector<LinearTensor> linears; ///< in the order in which they are used
-    std::optional<ModelMaterial> material;
-    std::vector<Skill> skills;
-};
-
 /// What the pages of the Quality view show; the view owns it.
 struct QualityData {
     std::shared_ptr<const RunnableModel> model;
-    std::vector<Variant> variants; ///< that are compared and can be made
+    TextChoice texts;              ///< that are chosen now
+    std::vector<Variant> variants; ///< that are compared and can be made, by format
     std::vector<Variant> left_out; ///< that cannot, see why_not()
     ScoreSummary reference;        ///< without tokens before the first results
     std::map<Variant, VariantResult> results;
     std::vector<SkillScore> reference_skills;
     std::map<Variant, std::vector<SkillScore>> skills;
     bool running = false;
+    /// Where a text is still to be chosen, what a page without results says of it.
+    bool wants_text = false;
 
     const VariantResult* result(const Variant& variant) const {
         const auto found = results.find(variant);
@@ -43,6 +35,11 @@ struct QualityData {
 
 /// A variant as it is written on the screen.
 QString nameOf(const Variant& variant);
+/// The same without the parameters of its method, which differ in nothing that is compared.
+QString labelOf(const Variant& variant);
+/// The mark of its method among points, and the style of its line.
+QCPScatterStyle::ScatterShape shapeOf(const Variant& variant);
+Qt::PenStyle lineOf(const Variant& variant);
 
 /// A page of the Quality view: one plot over its data.
 class QualityPage : public QWidget {
@@ -64,6 +61,10 @@ protected:
     const QualityData& data() const { return data_; }
     /// Gives a pane of bars a row for each variant, the first on top, with their names on the left.
     void setVariantRows(QCPAxisRect* pane, int rowHeight);
+    /// Where there is nothing to see yet, what to do about it.
+    QString whatToDo(const QString& evaluate) const;
+    /// Whether the variant at a place is the first of its format.
+    bool beginsFormat(std::size_t variant) const;
     bool selected(const Variant& variant) const { return session_->selectedSpec() == variant.format; }
 
 private:

@@ -15,6 +15,8 @@
 #include "app/gui/plot/Export.h"
 #include "app/gui/plot/PlotScroll.h"
 #include "app/gui/plot/Theme.h"
+#include "app/gui/views/View.h"
+#include "core/analysis/pareto.h"
 
 namespace qs::gui {
 
@@ -22,6 +24,10 @@ namespace {
 
 constexpr int row_height = 17;
 constexpr int least_table_height = 110;
+constexpr int text_columns = 2;
+constexpr int widest_column = 170;
+/// Points that all have their names beside them; of more only those that say most.
+constexpr std::size_t most_named = 10;
 constexpr int digits = 4;
 constexpr int perplexity_digits = 5; ///< formats often differ in the fourth
 
@@ -32,13 +38,30 @@ QString inPercent(double value) {
     return significant(100 * value, 4);
 }
 
-QCPScatterStyle::ScatterShape shapeOf(const MethodSpec& method) {
-    constexpr std::array shapes = {QCPScatterStyle::ssCircle, QCPScatterStyle::ssTriangle, QCPScatterStyle::ssSquare,
-                                   QCPScatterStyle::ssDiamond, QCPScatterStyle::ssTriangleInverted};
-    const auto all = methods();
-    const auto place = std::ranges::find(all, method.id, &Method::id) - all.begin();
-    return shapes[static_cast<std::size_t>(place) % shapes.size()];
+QString textOf(const ScoreMetric& metric, double value) {
+    if (metric.id == "top1_agreement")
+        return inPercent(value);
+    return significant(value, metric.id == "perplexity" ? perplexity_digits : digits);
 }
+
+/// Of the metric where less is better; its negative where more is.
+double cost(const ScoreMetric& metric, const ScoreSummary& scores) {
+    return metric.id == "top1_agreement" ? -metric.value(scores) : metric.value(scores);
+}
+
+constexpr int variant_role = Qt::UserRole, value_role = Qt::UserRole + 1;
+
+/// Sorted by its number where it has one; cells without come last.
+class NumberItem : public QTableWidgetItem {
+public:
+    using QTableWidgetItem::QTableWidgetItem;
+    bool operator<(const QTableWidgetItem& other) const override {
+        const QVariant own = data(value_role), others = other.data(value_role);
+        if (own.isValid() && others.isValid())
+            return own.toDouble() < others.toDouble();
+        return own.isValid() != others.isValid() ? own.isValid() : text() < other.text();
+    }
+};
 
 } // namespace
 
@@ -66,10 +89,21 @@ QualityScores::QualityScores(Session* session, const QualityData& data, QWidget*
     column->addWidget(new PlotScroll(plot()), 1);
     buildTable();
     column->addWidget(table_);
+    leftOut_ = new Caption;
+    leftOut_->setObjectName("leftOut");
+    leftOut_->setContentsMargins(8, 0, 8, 0);
+    column->addWidget(leftOut_);
     connect(metric_, &QComboBox::currentIndexChanged, this, [this] {
         plot()->goHome(true);
         fill();
     });
+}
+
+/// How inputs are rounded, behind the method's name, where they are.
+static QString inputsOf(const Variant& variant) {
+    return variant.activations == Activations::none
+               ? QString()
+               : QObject::tr(", inputs %1").arg(QString::fromStdString(to_string(variant.activations)));
 }
 
 const ScoreMetric& QualityScores::metric() const {
@@ -110,21 +144,25 @@ void QualityScores::buildPlot() {
 void QualityScores::buildTable() {
     table_->setObjectName("qualityTable");
     table_->setAccessibleName(tr("Scores of each format"));
-    QStringList names{tr("Format"), tr("Bits/weight")},
-        tips{tr("Formats chosen above"), tr("True bits per weight of the quantized matrices")};
+    QStringList names{tr("Format"), tr("Method"), tr("Bits/weight")},
+        tips{tr("Formats chosen above"), tr("How the codes were chosen"),
+             tr("True bits per weight of the quantized matrices")};
     for (const ScoreMetric& metric : scoreMetrics()) {
         names += metric.id == "top1_agreement" ? tr("Top-1 (%)") : metric.name;
         tips += metric.help;
     }
+    names += tr("Seconds");
+    tips += tr("That quantizing took, with all that calibrates");
     table_->setColumnCount(static_cast<int>(names.size()));
     for (int i = 0; i < table_->columnCount(); ++i) {
         auto* item = new QTableWidgetItem(names[i]);
         item->setToolTip(tips[i]);
-        item->setTextAlignment((i == 0 ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
+        item->setTextAlignment((i < text_columns ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
         table_->setHorizontalHeaderItem(i, item);
     }
     table_->horizontalHeader()->setSectionResizeMode(QHeaderView::ResizeToContents);
     table_->horizontalHeader()->setStretchLastSection(true);
+    table_->horizontalHeader()->setMaximumSectionSize(widest_column);
     table_->verticalHeader()->hide();
     table_->verticalHeader()->setDefaultSectionSize(table_->fontMetrics().height() + 8);
     table_->setEditTriggers(QAbstractItemView::NoEditTriggers);
@@ -134,36 +172,49 @@ void QualityScores::buildTable() {
     table_->setFrameShape(QFrame::NoFrame);
     table_->setWordWrap(false);
     table_->setStyleSheet(QStringLiteral("QTableWidget::item { padding: 0 4px; }"));
-    connect(table_, &QTableWidget::cellClicked, this, [this](int row, int) {
-        if (row > 0 && row <= static_cast<int>(data().variants.size()))
-            emit formatPicked(data().variants[static_cast<std::size_t>(row) - 1].format);
+    table_->setSortingEnabled(true);
+    table_->horizontalHeader()->setSortIndicatorClearable(true);
+    table_->horizontalHeader()->setSortIndicator(-1, Qt::AscendingOrder);
+    connect(table_->horizontalHeader(), &QHeaderView::sortIndicatorChanged, this, [this](int section) {
+        if (section < 0)
+            fillTable(); // back in their own order
     });
+    connect(table_, &QTableWidget::cellActivated, this, [this](int row, int) { pickRow(row); });
+    connect(table_, &QTableWidget::cellClicked, this, [this](int row, int) { pickRow(row); });
+}
+
+void QualityScores::pickRow(int row) {
+    const int variant = table_->item(row, 0)->data(variant_role).toInt();
+    if (variant >= 0 && variant < static_cast<int>(data().variants.size()))
+        emit formatPicked(data().variants[static_cast<std::size_t>(variant)].format);
 }
 
 // --- drawing
 
 QString QualityScores::text(double value) const {
-    if (metric().id == "top1_agreement")
-        return inPercent(value) + thin_space + '%';
-    return significant(value, metric().id == "perplexity" ? perplexity_digits : digits);
+    const QString number = textOf(metric(), value);
+    return metric().id == "top1_agreement" ? number + thin_space + '%' : number;
 }
 
 void QualityScores::fill() {
-    fillBars();
     fillPoints();
+    fillBars();
     fitRanges();
     fillTable();
-    const bool empty = data().results.empty();
-    plot()->setNote(!empty           ? QString()
-                    : data().running ? tr("Running the first tokens…")
-                                     : tr("Evaluate to see what each format does to the model's predictions."));
+    plot()->setEmpty(data().results.empty()
+                         ? whatToDo(tr("Evaluate to see what each format does to the model's predictions."))
+                         : QString());
+    table_->setVisible(!data().results.empty());
     plot()->replot(QCustomPlot::rpQueuedReplot);
 }
 
 void QualityScores::fillBars() {
     std::vector<DeviationBars::Bar> bars;
-    for (const Variant& variant : data().variants) {
+    const bool many = data().variants.size() > session()->formats().size(); // methods of a format
+    for (std::size_t i = 0; i < data().variants.size(); ++i) {
+        const Variant& variant = data().variants[i];
         DeviationBars::Bar bar;
+        bar.begins = many && beginsFormat(i);
         bar.colour = Theme::instance().format(variant.format);
         bar.strong = selected(variant);
         if (const VariantResult* result = data().result(variant)) {
@@ -186,28 +237,53 @@ void QualityScores::fillBars() {
                            LegendEntry::Mark::line, false, false, Qt::DashLine});
     if (metric().error && !data().results.empty())
         entries.push_back({"error", tr("± standard error"), Theme::instance().text(), LegendEntry::Mark::tick, false});
+    addMethods(entries);
     plot()->keys()->setEntries(std::move(entries));
 
     setVariantRows(barPane_, row_height);
+    level_->setVisible(line);
+    level_->point1->setCoords(0, original);
+    level_->point2->setCoords(1, original);
+    level_->setPen(QPen(Theme::instance().original(), 1.5, Qt::DashLine));
+}
+
+/// What the marks of the points stand for.
+void QualityScores::addMethods(std::vector<LegendEntry>& entries) const {
+    std::vector<QString> methods;
+    for (const Variant& variant : data().variants) {
+        if (!data().result(variant))
+            continue;
+        const QString name = variant.trained ? tr("qat") : QString::fromStdString(variant.method.id);
+        if (std::ranges::find(methods, name) != methods.end())
+            continue;
+        methods.push_back(name);
+        entries.push_back({"method " + name, name, Theme::instance().text(), LegendEntry::Mark::shape, false, false,
+                           Qt::SolidLine, shapeOf(variant)});
+    }
+    if (points_->front().size() > 1)
+        entries.push_back(
+            {"front", tr("best at its size"), Theme::instance().mutedText(), LegendEntry::Mark::line, false});
 }
 
 void QualityScores::fillPoints() {
     std::vector<LabelledPoints::Point> points;
+    std::vector<Costs> costs;
     shown_.clear();
     for (const Variant& variant : data().variants)
         if (const VariantResult* result = data().result(variant)) {
             points.push_back({result->bits_per_weight, metric().value(result->scores),
-                              metric().error ? metric().error(result->scores) : 0, nameOf(variant),
-                              Theme::instance().format(variant.format), shapeOf(variant.method), selected(variant)});
+                              metric().error ? metric().error(result->scores) : 0, labelOf(variant),
+                              Theme::instance().format(variant.format), shapeOf(variant), selected(variant)});
+            costs.push_back({result->bits_per_weight, cost(metric(), result->scores)});
             shown_.push_back(variant);
         }
+    std::vector<std::size_t> front = pareto_front(costs);
+    if (points.size() > most_named)
+        for (std::size_t i = 0; i < points.size(); ++i)
+            if (!points[i].strong && std::ranges::find(front, i) == front.end())
+                points[i].name.clear();
     points_->setPoints(std::move(points));
-    level_->setVisible(bars_->line().has_value());
-    if (bars_->line()) {
-        level_->point1->setCoords(0, bars_->line()->value);
-        level_->point2->setCoords(1, bars_->line()->value);
-    }
-    level_->setPen(QPen(Theme::instance().original(), 1.5, Qt::DashLine));
+    points_->setFront(std::move(front));
 }
 
 void QualityScores::fitRanges() {
@@ -245,52 +321,70 @@ void QualityScores::fitRanges() {
     plot()->goHome();
 }
 
-void QualityScores::setRow(int row, const QStringList& texts, const QStringList& tips, bool selected) {
+void QualityScores::setRow(int row, const std::vector<Cell>& cells, int variant) {
     for (int column = 0; column < table_->columnCount(); ++column) {
-        auto* item = new QTableWidgetItem(column < texts.size() ? texts[column] : QString());
-        item->setToolTip(column < tips.size() ? tips[column] : QString());
-        item->setTextAlignment((column == 0 ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
+        const Cell cell = column < static_cast<int>(cells.size()) ? cells[static_cast<std::size_t>(column)] : Cell();
+        auto* item = new NumberItem(cell.text);
+        item->setToolTip(cell.tip);
+        item->setTextAlignment((column < text_columns ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
+        item->setData(variant_role, variant);
+        if (!std::isnan(cell.value))
+            item->setData(value_role, cell.value);
         table_->setItem(row, column, item);
     }
-    if (selected)
-        table_->selectRow(row);
+}
+
+/// Of the unquantized model only what it has by itself.
+std::vector<QualityScores::Cell> QualityScores::cellsOf(const ScoreSummary& scores, bool reference) const {
+    std::vector<Cell> cells;
+    for (const ScoreMetric& metric : scoreMetrics()) {
+        if (reference && metric.ideal) {
+            cells.emplace_back();
+            continue;
+        }
+        const double value = metric.value(scores), error = metric.error ? metric.error(scores) : qQNaN();
+        cells.push_back({metric.id == "perplexity" ? withError(value, error) : textOf(metric, value),
+                         metric.error ? full(value) + QStringLiteral(" ± ") + full(error) : full(value), value});
+    }
+    return cells;
+}
+
+std::vector<QualityScores::Cell> QualityScores::cellsOf(const Variant& variant) const {
+    const QString method = QString::fromStdString(variant.method_text()) + inputsOf(variant);
+    std::vector<Cell> cells{{nameOf(variant.format), nameOf(variant.format), qQNaN()}, {method, method, qQNaN()}};
+    const VariantResult* result = data().result(variant);
+    if (!result)
+        return cells;
+    cells.push_back({significant(result->bits_per_weight, 4), full(result->bits_per_weight), result->bits_per_weight});
+    std::ranges::move(cellsOf(result->scores, false), std::back_inserter(cells));
+    if (!variant.trained)
+        cells.push_back({significant(result->seconds, 2), full(result->seconds), result->seconds});
+    return cells;
 }
 
 void QualityScores::fillTable() {
     const auto& variants = data().variants;
+    table_->setSortingEnabled(false);
     table_->clearSelection();
-    table_->clearSpans();
-    table_->setRowCount(static_cast<int>(1 + variants.size() + data().left_out.size()));
-    const ScoreSummary& reference = data().reference;
-    QStringList texts{tr("unquantized")}, tips{tr("The weights as they are stored")};
-    if (reference.tokens > 0) {
-        texts << QString() << withError(reference.perplexity, reference.perplexity_stderr);
-        tips << QString() << full(reference.perplexity) + QStringLiteral(" ± ") + full(reference.perplexity_stderr);
-    }
-    setRow(0, texts, tips, false);
-    int row = 1;
-    for (const Variant& variant : variants) {
-        texts = tips = QStringList{nameOf(variant)};
-        if (const VariantResult* result = data().result(variant)) {
-            texts += significant(result->bits_per_weight, 4);
-            tips += full(result->bits_per_weight);
-            for (const ScoreMetric& metric : scoreMetrics()) {
-                const double value = metric.value(result->scores);
-                const double error = metric.error ? metric.error(result->scores) : qQNaN();
-                const bool share = metric.id == "top1_agreement";
-                texts += share                       ? inPercent(value)
-                         : metric.id == "perplexity" ? withError(value, error)
-                                                     : significant(value, digits);
-                tips += metric.error ? full(value) + QStringLiteral(" ± ") + full(error) : full(value);
-            }
+    table_->setRowCount(static_cast<int>(1 + variants.size()));
+    std::vector<Cell> cells{{tr("unquantized"), tr("The weights as they are stored"), qQNaN()}, {}, {}};
+    if (data().reference.tokens > 0)
+        std::ranges::move(cellsOf(data().reference, true), std::back_inserter(cells));
+    setRow(0, cells, -1);
+    for (std::size_t i = 0; i < variants.size(); ++i)
+        setRow(static_cast<int>(i) + 1, cellsOf(variants[i]), static_cast<int>(i));
+    table_->setSortingEnabled(true);
+    for (int row = 0; row < table_->rowCount(); ++row)
+        if (const int i = table_->item(row, 0)->data(variant_role).toInt();
+            i >= 0 && selected(variants[static_cast<std::size_t>(i)])) {
+            table_->selectRow(row);
+            break;
         }
-        setRow(row++, texts, tips, selected(variant));
-    }
-    for (const Variant& variant : data().left_out) {
-        const QString reason = QString::fromStdString(why_not(variant));
-        setRow(row, {nameOf(variant) + ' ' + reason}, {}, false);
-        table_->setSpan(row++, 0, 1, table_->columnCount());
-    }
+    QStringList reasons;
+    for (const Variant& variant : data().left_out)
+        reasons += nameOf(variant) + ' ' + QString::fromStdString(why_not(variant, true));
+    leftOut_->setText(tr("Left out: %1").arg(reasons.join(QStringLiteral(" · "))));
+    leftOut_->setVisible(!reasons.isEmpty());
     fitTable();
 }
 
@@ -341,14 +435,15 @@ std::optional<ReadoutText> QualityScores::readoutAt(QCPAxisRect* pane, QPointF p
 }
 
 QByteArray QualityScores::csv() const {
-    QByteArray csv = "format,method,bits_per_weight";
+    QByteArray csv = "format,method,inputs,bits_per_weight";
     for (const ScoreMetric& metric : scoreMetrics()) {
         csv += ',' + metric.id.toUtf8();
         if (metric.error)
             csv += ',' + metric.id.toUtf8() + "_stderr";
     }
-    const auto line = [&csv](const QString& format, const QString& method, double bits, const ScoreSummary& scores) {
-        csv += '\n' + csvText(format) + ',' + csvText(method) + ',' + csvNumber(bits);
+    const auto line = [&csv](const QString& format, const QString& method, const QString& inputs, double bits,
+                             const ScoreSummary& scores) {
+        csv += '\n' + csvText(format) + ',' + csvText(method) + ',' + csvText(inputs) + ',' + csvNumber(bits);
         for (const ScoreMetric& metric : scoreMetrics()) {
             csv += ',' + csvNumber(metric.value(scores));
             if (metric.error)
@@ -356,11 +451,11 @@ QByteArray QualityScores::csv() const {
         }
     };
     if (data().reference.tokens > 0)
-        line(tr("unquantized"), {}, qQNaN(), data().reference);
+        line(tr("unquantized"), {}, {}, qQNaN(), data().reference);
     for (const Variant& variant : data().variants)
         if (const VariantResult* result = data().result(variant))
-            line(QString::fromStdString(variant.format.text()), QString::fromStdString(variant.method.text()),
-                 result->bits_per_weight, result->scores);
+            line(QString::fromStdString(variant.format.text()), QString::fromStdString(variant.method_text()),
+                 QString::fromStdString(to_string(variant.activations)), result->bits_per_weight, result->scores);
     return csv + '\n';
 }
 

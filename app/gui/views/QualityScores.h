@@ -3,7 +3,10 @@
 #include "app/gui/ScoreMetric.h"
 #include "app/gui/plot/DeviationBars.h"
 #include "app/gui/plot/LabelledPoints.h"
+#include "app/gui/views/Caption.h"
 #include "app/gui/views/QualityPage.h"
+
+#include <limits>
 
 class QComboBox;
 class QTableWidget;
@@ -36,13 +39,23 @@ private:
     void fillTable();
     void fitRanges();
     void fitTable();
-    void setRow(int row, const QStringList& texts, const QStringList& tips, bool selected);
+    struct Cell {
+        QString text, tip;
+        double value = std::numeric_limits<double>::quiet_NaN(); ///< that the column is sorted by; NaN: the text
+    };
+    /// `variant` is a place in the data's, or −1.
+    void setRow(int row, const std::vector<Cell>& cells, int variant);
+    std::vector<Cell> cellsOf(const ScoreSummary& scores, bool reference) const;
+    std::vector<Cell> cellsOf(const Variant& variant) const;
+    void addMethods(std::vector<LegendEntry>& entries) const;
+    void pickRow(int row);
     std::optional<ReadoutText> readoutAt(QCPAxisRect* pane, QPointF position) const;
     ReadoutText readoutOf(const Variant& variant) const;
     QString text(double value) const;
 
     QComboBox* metric_;
     QTableWidget* table_;
+    Caption* leftOut_;
     DeviationBars* bars_ = nullptr;
     LabelledPoints* points_ = nullptr;
     QCPItemStraightLine* level_ = nullptr; ///< of the unquantized model, among the points

@@ -71,7 +71,6 @@ void QualitySkills::layOut() {
         bars_.push_back(new DeviationBars(x, y));
         panes_.push_back(pane);
     }
-    grid->setColumnStretchFactor(0, 1.35); // it has the names too
 }
 
 void QualitySkills::fill() {
@@ -87,17 +86,34 @@ void QualitySkills::fill() {
                     Qt::DashLine},
                    {"error", tr("± standard error"), Theme::instance().text(), LegendEntry::Mark::tick, false}};
     plot()->keys()->setEntries(std::move(entries));
-    plot()->setNote(!data().reference_skills.empty() ? QString()
-                    : data().running                 ? tr("The text comes first, then the questions…")
-                                                     : tr("Evaluate to ask each format the model's questions."));
+    plot()->setEmpty(!data().reference_skills.empty() ? QString()
+                     : data().running                 ? tr("The text comes first, then the questions…")
+                                      : whatToDo(tr("Evaluate to ask each format the model's questions.")));
+    shareWidth();
     plot()->goHome();
     plot()->replot(QCustomPlot::rpQueuedReplot);
 }
 
+/// The first pane has the names too, and is wider by them.
+void QualitySkills::shareWidth() {
+    if (panes_.empty())
+        return;
+    double names = 0;
+    const QFontMetricsF metrics(plot()->font());
+    for (const Variant& variant : data().variants)
+        names = std::max(names, metrics.horizontalAdvance(labelOf(variant)));
+    const double pane = (plot()->width() - names) / static_cast<double>(panes_.size());
+    auto* grid = static_cast<QCPLayoutGrid*>(plot()->plotLayout()->element(1, 0));
+    grid->setColumnStretchFactor(0, pane > 0 ? 1 + names / pane : 1);
+}
+
 void QualitySkills::fillSkill(std::size_t skill) {
     std::vector<DeviationBars::Bar> bars;
-    for (const Variant& variant : data().variants) {
+    const bool many = data().variants.size() > session()->formats().size();
+    for (std::size_t i = 0; i < data().variants.size(); ++i) {
+        const Variant& variant = data().variants[i];
         DeviationBars::Bar bar;
+        bar.begins = many && beginsFormat(i);
         bar.colour = Theme::instance().format(variant.format);
         bar.strong = selected(variant);
         if (const SkillScore* found = score(variant, skill)) {
@@ -149,7 +165,7 @@ QByteArray QualitySkills::csv() const {
     lines(tr("unquantized"), {}, data().reference_skills);
     for (const Variant& variant : data().variants)
         if (const auto found = data().skills.find(variant); found != data().skills.end())
-            lines(QString::fromStdString(variant.format.text()), QString::fromStdString(variant.method.text()),
+            lines(QString::fromStdString(variant.format.text()), QString::fromStdString(variant.method_text()),
                   found->second);
     return csv;
 }

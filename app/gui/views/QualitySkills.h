@@ -19,6 +19,7 @@ public:
 
 private:
     void layOut();
+    void shareWidth();
     void fillSkill(std::size_t skill);
     const SkillScore* score(const Variant& variant, std::size_t skill) const;
     std::optional<ReadoutText> readoutAt(QCPAxisRect* pane, QPointF position) const;

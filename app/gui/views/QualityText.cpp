@@ -134,10 +134,13 @@ void QualityText::start() {
     request.seed = static_cast<std::uint64_t>(seed_->value());
     request.end = model_->tokenizer->traits().eos;
     job_.start(
-        [model = model_, variants = models_, device = session()->device(), inbox = inbox_, prompt = written_,
-         request](JobControl& job) mutable {
+        [model = model_, variants = models_, choice = data().texts, device = session()->device(), inbox = inbox_,
+         prompt = written_, request](JobControl& job) mutable {
             request.prompt = model->tokenizer->encode(prompt.toStdString(), model->tokenizer->defaults());
-            const VariantWeights weights(model->decoder, variants, *device, job);
+            std::vector<std::vector<int>> calibration;
+            if (std::ranges::any_of(variants, &Variant::calibrates))
+                calibration = readTexts(*model, choice, choice.calibration_tokens).calibration.windows;
+            const VariantWeights weights(model->decoder, variants, *device, job, calibration);
             std::vector<WeightHook> models{{}};
             for (std::size_t i = 0; i < variants.size(); ++i)
                 models.push_back(weights.hook(i));

@@ -5,7 +5,6 @@
 #include <QFileInfo>
 #include <QGridLayout>
 #include <QLabel>
-#include <QMenu>
 #include <QMimeData>
 #include <QSpinBox>
 #include <QStackedWidget>
@@ -17,14 +16,15 @@
 
 #include "app/gui/Icons.h"
 #include "app/gui/Numbers.h"
-#include "app/gui/views/ElidedCombo.h"
+#include "app/gui/panels/MethodPicker.h"
 #include "app/gui/views/QualityLayers.h"
 #include "app/gui/views/QualityScores.h"
 #include "app/gui/views/QualitySkills.h"
 #include "app/gui/views/QualityText.h"
-#include "core/base/mapped_file.h"
-#include "core/checkpoint/text.h"
-#include "core/model/text_windows.h"
+#include "app/gui/views/QualityTraining.h"
+#include "app/gui/views/TextChooser.h"
+#include "core/analysis/throughput.h"
+#include "core/base/resources.h"
 
 namespace qs::gui {
 
@@ -34,20 +34,7 @@ constexpr int batch_ms = 100;
 constexpr int usual_tokens = 4096;
 constexpr int most_tokens = 10'000'000;
 constexpr int longest_context = 1 << 17;
-const QString choose_text = QStringLiteral("choose");
-
-std::shared_ptr<const RunnableModel> openRunnable(std::shared_ptr<const Checkpoint> checkpoint) {
-    Decoder decoder(checkpoint);
-    std::vector<LinearTensor> linears = decoder.weights().linears();
-    auto tokenizer = open_tokenizer(*checkpoint);
-    auto material = material_of(*checkpoint);
-    std::vector<Skill> skills;
-    if (material)
-        skills = read_skills(material->skills);
-    return std::make_shared<const RunnableModel>(RunnableModel{std::move(checkpoint), std::move(decoder),
-                                                               std::move(tokenizer), std::move(linears),
-                                                               std::move(material), std::move(skills)});
-}
+constexpr int least_calibration = 128;
 
 bool isText(const QMimeData& data) {
     const auto urls = data.urls();
@@ -58,11 +45,13 @@ bool isText(const QMimeData& data) {
 } // namespace
 
 QualityView::QualityView(Session* session, QWidget* parent)
-    : View(session, parent), texts_(new ElidedCombo), context_(new QSpinBox), tokens_(new QSpinBox),
-      methods_(new QToolButton), methodMenu_(new QMenu(this)), run_(new QToolButton), caption_(new Caption),
-      tabs_(new QTabBar), stack_(new QStackedWidget), scores_(new QualityScores(session, data_)),
+    : View(session, parent), texts_(new TextChooser(tr("Choose a text to evaluate"))), context_(new QSpinBox),
+      tokens_(new QSpinBox), methods_(new QToolButton), methodPicker_(new MethodPicker(this)), inputs_(new QComboBox),
+      calibrationLabel_(new QLabel), calibration_(new TextChooser(tr("Choose a text to calibrate on"))),
+      calibrationTokens_(new QSpinBox), run_(new QToolButton), caption_(new Caption), tabs_(new QTabBar),
+      stack_(new QStackedWidget), scores_(new QualityScores(session, data_)),
       layers_(new QualityLayers(session, data_)), text_(new QualityText(session, data_)),
-      skills_(new QualitySkills(session, data_)) {
+      skills_(new QualitySkills(session, data_)), training_(new QualityTraining(session, data_)) {
     setAcceptDrops(true);
     auto* column = new QVBoxLayout(content());
     column->setContentsMargins(0, 0, 0, 0);
@@ -86,6 +75,8 @@ QualityView::QualityView(Session* session, QWidget* parent)
         emit failed(failure);
     });
     connect(text_, &QualityText::failed, this, &View::failed);
+    connect(training_, &QualityTraining::failed, this, &View::failed);
+    connect(training_, &QualityTraining::keptChanged, this, &QualityView::refreshLater);
     for (const auto signal : {&Session::checkpointChanged, &Session::formatsChanged, &Session::formatSelected,
                               &Session::tensorSelected, &Session::resultsChanged})
         connect(session, signal, this, &QualityView::refreshLater);
@@ -101,63 +92,90 @@ QWidget* QualityView::buildControls() {
     grid->setVerticalSpacing(4);
     texts_->setObjectName("evaluationText");
     texts_->setToolTip(tr("What the model has to predict; a .txt file can be dropped here"));
-    texts_->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
-    texts_->setMinimumContentsLength(12);
     context_->setObjectName("evaluationContext");
     context_->setRange(2, longest_context);
     context_->setToolTip(tr("Tokens of a window, each of which is run on its own"));
     tokens_->setObjectName("evaluationTokens");
     tokens_->setRange(16, most_tokens);
     tokens_->setValue(usual_tokens);
+    tokens_->setSuffix(tr(" tokens"));
+    tokens_->setAccessibleName(tr("Tokens to evaluate"));
     tokens_->setSingleStep(1024);
     tokens_->setGroupSeparatorShown(true);
     tokens_->setToolTip(tr("Tokens that are predicted, from the beginning of the text; more make the errors smaller"));
     run_->setObjectName("evaluate");
     run_->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
     methods_->setObjectName("methods");
-    methods_->setText(tr("Methods"));
-    methods_->setToolTip(tr("How the codes are chosen"));
-    methods_->setPopupMode(QToolButton::InstantPopup);
-    methods_->setMenu(methodMenu_);
-    for (const MethodSpec& spec : runnable_methods()) {
-        QAction* choice = methodMenu_->addAction(QString::fromStdString(method(spec.id).title));
-        choice->setCheckable(true);
-        choice->setChecked(spec.id == "rtn");
-        choice->setData(QString::fromStdString(spec.text()));
-        connect(choice, &QAction::toggled, this, &QualityView::refreshLater);
-    }
-    methods_->setVisible(methodMenu_->actions().size() > 1);
+    methods_->setIcon(icon("list"));
+    methods_->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
+    methods_->setToolTip(tr("How the codes are chosen: rounding to nearest, GPTQ, AWQ…, and with which parameters"));
+    inputs_->setObjectName("inputs");
+    inputs_->setToolTip(tr("How the inputs of the quantized layers are rounded, where the method does not say"));
+    inputs_->addItem(tr("as they are"), static_cast<int>(Activations::none));
+    for (const Activations rounded :
+         {Activations::int8, Activations::fp8, Activations::mxfp8, Activations::int8_tensor})
+        inputs_->addItem(QString::fromStdString(to_string(rounded)).replace('_', ' '), static_cast<int>(rounded));
+    calibration_->setObjectName("calibrationText");
+    calibration_->setEntries({{tr("rest of the text"), QStringLiteral("")}}, {});
+    calibrationTokens_->setObjectName("calibrationTokens");
+    calibrationTokens_->setRange(least_calibration, most_tokens);
+    calibrationTokens_->setValue(usual_calibration_tokens);
+    calibrationTokens_->setSuffix(tr(" tokens"));
+    calibrationTokens_->setSingleStep(1024);
+    calibrationTokens_->setGroupSeparatorShown(true);
+    calibrationTokens_->setToolTip(tr("Tokens that methods are calibrated on, at most"));
+    calibrationTokens_->setAccessibleName(tr("Calibration tokens"));
+    for (QSpinBox* box : {context_, tokens_, calibrationTokens_})
+        box->setKeyboardTracking(false);
     const auto label = [](const QString& text, QWidget* buddy) {
         auto* made = new QLabel(text);
         made->setBuddy(buddy);
         return made;
     };
+    calibrationLabel_->setText(tr("Cali&bration"));
+    calibrationLabel_->setBuddy(calibration_);
     grid->addWidget(label(tr("Te&xt"), texts_), 0, 0, Qt::AlignRight);
     grid->addWidget(texts_, 0, 1);
-    grid->addWidget(label(tr("&Context"), context_), 0, 2);
-    grid->addWidget(context_, 0, 3);
-    grid->addWidget(label(tr("&Tokens"), tokens_), 0, 4);
-    grid->addWidget(tokens_, 0, 5);
-    grid->addWidget(methods_, 0, 6);
-    grid->addWidget(run_, 0, 7);
-    grid->addWidget(caption_, 1, 0, 1, 8);
+    grid->addWidget(tokens_, 0, 2);
+    grid->addWidget(label(tr("&Context"), context_), 0, 3, Qt::AlignRight);
+    grid->addWidget(context_, 0, 4);
+    grid->addWidget(methods_, 0, 5);
+    grid->addWidget(calibrationLabel_, 1, 0, Qt::AlignRight);
+    grid->addWidget(calibration_, 1, 1);
+    grid->addWidget(calibrationTokens_, 1, 2);
+    grid->addWidget(label(tr("&Inputs"), inputs_), 1, 3, Qt::AlignRight);
+    grid->addWidget(inputs_, 1, 4);
+    grid->addWidget(run_, 1, 5);
+    grid->addWidget(caption_, 2, 0, 1, 6);
     grid->setColumnStretch(1, 1);
-    connect(texts_, &QComboBox::activated, this, [this] {
-        if (texts_->currentData().toString() == choose_text)
-            chooseText();
-        showButtons();
+    for (QToolButton* button : {methods_, run_})
+        button->setSizePolicy(QSizePolicy::Expanding, QSizePolicy::Preferred);
+    connectControls();
+    showButtons();
+    run_->setMinimumWidth(run_->sizeHint().width() + 6);
+    return panel;
+}
+
+void QualityView::connectControls() {
+    connect(texts_, &TextChooser::chosen, this, &QualityView::refreshLater);
+    connect(calibration_, &TextChooser::chosen, this, &QualityView::refreshLater);
+    connect(inputs_, &QComboBox::currentIndexChanged, this, &QualityView::refreshLater);
+    for (QSpinBox* box : {context_, tokens_, calibrationTokens_})
+        connect(box, &QSpinBox::valueChanged, this, &QualityView::refreshLater);
+    connect(methodPicker_, &MethodPicker::changed, this, &QualityView::refreshLater);
+    connect(methods_, &QToolButton::clicked, this, [this] {
+        methodPicker_->show();
+        methodPicker_->raise();
+        methodPicker_->activateWindow();
     });
     connect(run_, &QToolButton::clicked, this, [this] {
         if (job_.busy())
             stop();
-        else if (texts_->currentData().toString() == choose_text)
-            chooseText();
+        else if (!texts_->hasText())
+            texts_->openDialog();
         else
             run();
     });
-    showButtons();
-    run_->setMinimumWidth(run_->sizeHint().width() + 6);
-    return panel;
 }
 
 void QualityView::buildPages() {
@@ -165,7 +183,7 @@ void QualityView::buildPages() {
     tabs_->setDrawBase(false);
     tabs_->setExpanding(false);
     tabs_->setAccessibleName(tr("Pages of the Quality view"));
-    for (QualityPage* page : std::initializer_list<QualityPage*>{scores_, layers_, text_, skills_}) {
+    for (QualityPage* page : std::initializer_list<QualityPage*>{scores_, layers_, text_, skills_, training_}) {
         stack_->addWidget(page);
         tabs_->addTab(page->name());
         adopt(page->plot());
@@ -174,6 +192,7 @@ void QualityView::buildPages() {
     }
     connect(tabs_, &QTabBar::currentChanged, this, [this](int index) {
         stack_->setCurrentIndex(index);
+        showButtons();
         page()->fill();
     });
 }
@@ -189,7 +208,7 @@ void QualityView::showPage(const QString& name) {
 }
 
 bool QualityView::idle() const {
-    return !opening_.busy() && !job_.busy() && !text_->busy();
+    return !opening_.busy() && !job_.busy() && !text_->busy() && !training_->busy();
 }
 
 // --- following the session
@@ -200,10 +219,12 @@ void QualityView::refresh() {
                   [this] { emit openRequested(); });
         return;
     }
-    if (session()->checkpoint() != checkpoint_)
+    if (session()->checkpoint() != checkpoint_) {
+        tokenizer_.clear();
         openModel();
+    }
     if (!trouble_.isEmpty()) {
-        showEmpty(trouble_);
+        showEmpty(trouble_, tokenizerTrouble_ ? tr("Choose tokenizer…") : QString(), [this] { chooseTokenizer(); });
         return;
     }
     if (session()->formats().empty()) {
@@ -214,8 +235,9 @@ void QualityView::refresh() {
     fillVariants();
     fillPages();
     tellState();
+    showButtons();
     // A format that is added to evaluated ones is to be compared with them, unless the user has stopped the run.
-    const bool again = data_.reference.tokens > 0 && answered_ == question();
+    const bool again = data_.reference.tokens > 0 && answersHold();
     if (data_.model && !job_.busy() && !stopped_ && again && !missing().empty())
         run();
 }
@@ -225,24 +247,35 @@ void QualityView::openModel() {
     job_.cancel();
     text_->stop();
     trouble_.clear();
+    tokenizerTrouble_ = false;
     data_ = {};
     answered_ = {};
     stopped_ = partial_ = false;
+    training_->clear();
     ended();
     caption_->setText(tr("Opening the model's tokenizer…"));
-    opening_.start([checkpoint = checkpoint_](JobControl&) { return openRunnable(checkpoint); },
-                   [this](std::shared_ptr<const RunnableModel> model) { adoptModel(std::move(model)); });
+    opening_.start(
+        [checkpoint = checkpoint_, tokenizer = tokenizer_](JobControl&) { return openRunnable(checkpoint, tokenizer); },
+        [this](OpenedModel opened) { adoptModel(std::move(opened)); });
 }
 
-void QualityView::adoptModel(std::shared_ptr<const RunnableModel> model) {
-    data_.model = std::move(model);
+void QualityView::adoptModel(OpenedModel opened) {
+    if (!opened.model) {
+        trouble_ =
+            tr("The model needs a tokenizer to be run. %1").arg(QString::fromStdString(opened.tokenizer_trouble));
+        tokenizerTrouble_ = true;
+        refreshLater();
+        return;
+    }
+    data_.model = std::move(opened.model);
     const DecoderConfig& config = data_.model->decoder.config();
     const bool own = data_.model->material.has_value();
     context_->setMaximum(config.max_context > 0 ? config.max_context : longest_context);
     context_->setValue(static_cast<int>(usual_context(config, own)));
-    tabs_->setTabVisible(tabs_->count() - 1, !data_.model->skills.empty());
+    tabs_->setTabVisible(stack_->indexOf(skills_), !data_.model->skills.empty());
     fillTexts();
     fillVariants();
+    training_->clear();
     fillPages();
     tellState();
     showButtons();
@@ -252,34 +285,36 @@ void QualityView::adoptModel(std::shared_ptr<const RunnableModel> model) {
     refreshLater();
 }
 
+void QualityView::chooseTokenizer() {
+    auto* dialog = new QFileDialog(this, tr("Choose the model's tokenizer"));
+    dialog->setAttribute(Qt::WA_DeleteOnClose);
+    dialog->setFileMode(QFileDialog::ExistingFile);
+    dialog->setDirectory(QString::fromStdString(checkpoint_->path.parent_path().string()));
+    dialog->setNameFilters({tr("Tokenizers (*.json *.model *.bin *.gguf)"), tr("All files (*)")});
+    connect(dialog, &QFileDialog::fileSelected, this, &QualityView::useTokenizer);
+    dialog->open();
+}
+
+void QualityView::useTokenizer(const QString& path) {
+    tokenizer_ = path.toStdString();
+    openModel();
+    refreshLater();
+}
+
+/// The model's own text comes first; where it has none, the demo model's, which is neutral, comes last.
 void QualityView::fillTexts() {
-    const QString chosen = texts_->currentData().toString();
-    texts_->clear();
     if (data_.model && data_.model->material)
-        texts_->addItem(tr("held-out text"), QString::fromStdString(data_.model->material->text.string()));
-    for (const QString& path : chosenTexts_)
-        texts_->addItem(QFileInfo(path).fileName(), path);
-    texts_->addItem(tr("Choose a text…"), choose_text);
-    texts_->setCurrentIndex(std::max(0, chosen == choose_text ? 0 : texts_->findData(chosen)));
+        return texts_->setEntries({{tr("held-out text"), QString::fromStdString(data_.model->material->text.string())}},
+                                  {});
+    const std::filesystem::path demo = resource_dir() / "demo" / "eval.txt";
+    QList<TextChooser::Entry> last;
+    if (std::filesystem::exists(demo))
+        last = {{tr("the demo's stories and facts"), QString::fromStdString(demo.string())}};
+    texts_->setEntries({}, last);
 }
 
 void QualityView::addText(const QString& path) {
-    chosenTexts_.removeAll(path);
-    chosenTexts_.prepend(path);
-    fillTexts();
-    texts_->setCurrentIndex(texts_->findData(path));
-    tellState();
-    showButtons();
-}
-
-void QualityView::chooseText() {
-    auto* dialog = new QFileDialog(this, tr("Choose a text to evaluate"));
-    dialog->setAttribute(Qt::WA_DeleteOnClose);
-    dialog->setFileMode(QFileDialog::ExistingFile);
-    dialog->setNameFilters({tr("Texts (*.txt *.md)"), tr("All files (*)")});
-    connect(dialog, &QFileDialog::fileSelected, this, &QualityView::addText);
-    connect(dialog, &QFileDialog::rejected, this, [this] { texts_->setCurrentIndex(0); });
-    dialog->open();
+    texts_->addText(path);
 }
 
 void QualityView::dragEnterEvent(QDragEnterEvent* event) {
@@ -298,19 +333,30 @@ void QualityView::dropEvent(QDropEvent* event) {
 
 // --- running
 
-std::vector<MethodSpec> QualityView::chosenMethods() const {
-    std::vector<MethodSpec> chosen;
-    for (const QAction* choice : methodMenu_->actions())
-        if (choice->isChecked())
-            chosen.push_back(parse_method(choice->data().toString().toStdString()));
-    return chosen;
+bool QualityView::Question::sameButCalibration(const Question& other) const {
+    Question same = other;
+    same.texts.calibration = texts.calibration;
+    same.texts.calibration_tokens = texts.calibration_tokens;
+    return *this == same;
 }
 
+/// Every format with every method, and behind it what was trained for it.
 void QualityView::fillVariants() {
     data_.variants.clear();
     data_.left_out.clear();
-    for (Variant& variant : combine(session()->formats(), chosenMethods()))
-        (why_not(variant).empty() ? data_.variants : data_.left_out).push_back(std::move(variant));
+    data_.texts = question().texts;
+    data_.wants_text = !texts_->hasText();
+    methodPicker_->setFormats(session()->formats());
+    const auto activations = static_cast<Activations>(inputs_->currentData().toInt());
+    for (Variant& variant : combine(session()->formats(), methodPicker_->chosen(), activations))
+        (why_not(variant, true).empty() ? data_.variants : data_.left_out).push_back(std::move(variant));
+    for (const KeptTraining& kept : training_->kept()) {
+        Variant variant = kept.variant();
+        variant.activations = activations;
+        const auto same = [&](const Variant& other) { return other.format == variant.format; };
+        const auto last = std::ranges::find_if(data_.variants.rbegin(), data_.variants.rend(), same);
+        data_.variants.insert(last == data_.variants.rend() ? data_.variants.end() : last.base(), std::move(variant));
+    }
 }
 
 std::vector<Variant> QualityView::missing() const {
@@ -321,30 +367,34 @@ std::vector<Variant> QualityView::missing() const {
 }
 
 QualityView::Question QualityView::question() const {
-    return {data_.model, texts_->currentData().toString().toStdString(), context_->value(),
-            static_cast<std::size_t>(tokens_->value()), session()->device()};
+    const TextChoice texts{texts_->text().toStdString(), calibration_->text().toStdString(), context_->value(),
+                           static_cast<std::size_t>(tokens_->value()),
+                           static_cast<std::size_t>(calibrationTokens_->value())};
+    return {data_.model, texts, session()->device()};
 }
 
 QualityView::Findings QualityView::work(const Question& question, const std::vector<Variant>& variants,
                                         bool ask_reference, FindingsBox& box, JobControl& job) {
     const RunnableModel& model = *question.model;
-    const auto file = MappedFile::open(question.text);
-    const std::string_view text = as_text(file->bytes());
-    const auto windows = text_windows(*model.tokenizer, model.decoder.config(), text,
-                                      {usual_separator(text), question.context, question.tokens});
-    if (windows.empty())
-        throw Error(question.text, "has no token to predict", "choose a longer text");
+    ReadTexts texts = readTexts(model, question.texts, question.texts.calibration_tokens);
+    const auto windows = std::move(texts.windows);
+    std::vector<std::vector<int>> calibration;
+    if (std::ranges::any_of(variants, &Variant::calibrates))
+        calibration = std::move(texts.calibration.windows);
     Findings findings;
-    findings.results =
-        evaluate_variants(model.decoder, variants, windows, *question.device, job, [&](const VariantResults& results) {
+    findings.calibration = {{}, texts.calibration.source, texts.calibration.overlaps};
+    findings.results = evaluate_variants(
+        model.decoder, variants, windows, *question.device, job,
+        [&](const VariantResults& results) {
             findings.results = results;
             box.put(findings);
-        });
+        },
+        calibration);
     if (model.skills.empty())
         return findings;
     if (ask_reference)
         findings.reference_skills = score_skills(model.decoder, *model.tokenizer, model.skills, {}, job);
-    const VariantWeights weights(model.decoder, variants, *question.device, job);
+    const VariantWeights weights(model.decoder, variants, *question.device, job, calibration);
     for (std::size_t i = 0; i < variants.size(); ++i) {
         box.put(findings);
         findings.skills.push_back(score_skills(model.decoder, *model.tokenizer, model.skills, weights.hook(i), job));
@@ -353,16 +403,10 @@ QualityView::Findings QualityView::work(const Question& question, const std::vec
 }
 
 void QualityView::run() {
-    if (!data_.model || texts_->currentData().toString() == choose_text)
+    if (!data_.model || !texts_->hasText())
         return;
-    if (Question asked = question(); asked != answered_ || partial_) {
-        answered_ = std::move(asked);
-        partial_ = false;
-        data_.reference = {};
-        data_.results.clear();
-        data_.reference_skills.clear();
-        data_.skills.clear();
-    }
+    fillVariants();
+    forgetAnswers();
     asked_ = missing();
     if (asked_.empty())
         return;
@@ -376,10 +420,38 @@ void QualityView::run() {
                    ended();
                    refreshLater();
                });
+    since_.start();
     ticks_.start();
     showButtons();
     fillPages();
     tellState();
+}
+
+/// Whether all results are of the present question.
+bool QualityView::answersHold() const {
+    const Question asked = question();
+    const auto calibrated = [](const auto& of) { return of.first.calibrates(); };
+    return asked == answered_ ||
+           (asked.sameButCalibration(answered_) && std::ranges::none_of(data_.results, calibrated));
+}
+
+/// Results of another question are dropped; of another calibration text, those that depend on it.
+void QualityView::forgetAnswers() {
+    Question asked = question();
+    if (!partial_ && asked == answered_)
+        return;
+    if (!partial_ && asked.sameButCalibration(answered_)) {
+        const auto calibrated = [](const auto& of) { return of.first.calibrates(); };
+        std::erase_if(data_.results, calibrated);
+        std::erase_if(data_.skills, calibrated);
+    } else {
+        data_.reference = {};
+        data_.results.clear();
+        data_.reference_skills.clear();
+        data_.skills.clear();
+    }
+    partial_ = false;
+    answered_ = std::move(asked);
 }
 
 /// Keeps what has been found of a part of the text, unless there are results of all of it: those are not mixed.
@@ -415,6 +487,8 @@ void QualityView::collect() {
 void QualityView::take(Findings findings) {
     if (findings.results.reference.tokens > data_.reference.tokens)
         data_.reference = findings.results.reference;
+    if (std::ranges::any_of(asked_, &Variant::calibrates))
+        calibrated_ = std::move(findings.calibration);
     for (VariantResult& result : findings.results.variants)
         data_.results[result.variant] = result;
     if (!findings.reference_skills.empty())
@@ -433,23 +507,44 @@ void QualityView::fillPages() {
         text_->fill();
 }
 
+QString QualityView::progressText() const {
+    const auto job = job_.job();
+    const auto total = static_cast<double>(job->total()), done = static_cast<double>(job->done());
+    if (total <= 0)
+        return tr("Reading the text…");
+    if (done >= total)
+        return tr("Asking each format the model's questions…");
+    Throughput run{done, total};
+    run.bytes_per_second = mean_rate(done, static_cast<double>(since_.elapsed()) / 1000);
+    const QString left = run.bytes_per_second > 0 ? tr(", %1 left").arg(duration(run.seconds_left())) : QString();
+    return tr("Running the text through %n model(s): %1%2", nullptr, static_cast<int>(asked_.size()))
+        .arg(percent(done / total), left);
+}
+
+/// What methods were calibrated on, where one was; empty else.
+QString QualityView::calibrationText() const {
+    const auto calibrated = [](const auto& of) { return of.first.calibrates(); };
+    if (!std::ranges::any_of(data_.results, calibrated) || calibrated_.source.empty())
+        return {};
+    const QString source = QString::fromStdString(
+        answered_.texts.calibration.empty() ? calibrated_.source : answered_.texts.calibration.filename().string());
+    return tr("; calibrated on %1").arg(source) +
+           (calibrated_.overlaps ? tr(": what is measured is what was calibrated on") : QString());
+}
+
 void QualityView::tellState() {
     if (!data_.model)
         return;
-    const auto job = job_.job();
-    if (job) {
-        const auto total = static_cast<double>(job->total()), done = static_cast<double>(job->done());
-        const bool reading = total > 0 && done < total;
-        caption_->setText(
-            reading ? tr("Running the text through %n format(s): %1", nullptr, static_cast<int>(asked_.size()))
-                          .arg(percent(done / total))
-            : total > 0 ? tr("Asking each format the model's questions…")
-                        : tr("Reading the text…"));
+    if (job_.busy()) {
+        caption_->setText(progressText());
     } else if (data_.reference.tokens > 0) {
-        const QString name = QFileInfo(QString::fromStdString(answered_.text)).fileName();
-        caption_->setText(tr("Over %1 tokens of %2 in windows of %3; embedding, norms and head stay as they are")
-                              .arg(QString::number(data_.reference.tokens), name)
-                              .arg(answered_.context));
+        const QString name = QString::fromStdString(answered_.texts.text.filename().string());
+        const QString calibration = calibrationText();
+        caption_->setText(
+            tr("Over %1 tokens of %2 in windows of %3%4")
+                .arg(QString::number(data_.reference.tokens), name)
+                .arg(answered_.texts.context)
+                .arg(calibration.isEmpty() ? tr("; embedding, norms and head stay as they are") : calibration));
     } else {
         caption_->setText(tr("Every format's model predicts each token of the text from those before it."));
     }
@@ -462,6 +557,19 @@ void QualityView::showButtons() {
     run_->setToolTip(busy ? tr("Stop the evaluation and keep what it has found")
                           : tr("Run the text through the model in every format"));
     run_->setEnabled(busy || data_.model);
+    const std::vector<MethodSpec> chosen = methodPicker_->chosen();
+    methods_->setText(chosen.size() == 1 ? tr("Method: %1…").arg(QString::fromStdString(chosen.front().id))
+                                         : tr("%n methods…", nullptr, static_cast<int>(chosen.size())));
+    const bool calibrates =
+        std::ranges::any_of(chosen, [](const MethodSpec& spec) { return method(spec.id).calibrates; });
+    const bool trains = page() == training_;
+    for (QWidget* widget : std::initializer_list<QWidget*>{calibrationLabel_, calibration_})
+        widget->setEnabled(calibrates || trains);
+    calibrationTokens_->setEnabled(calibrates && !trains);
+    calibration_->setToolTip(calibrates || trains
+                                 ? tr("What methods that look at the inputs of layers are calibrated on, and what is "
+                                      "trained on")
+                                 : tr("None of the chosen methods is calibrated on a text"));
 }
 
 } // namespace qs::gui

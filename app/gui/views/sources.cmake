@@ -10,5 +10,8 @@ target_sources(quantoscope_gui PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/QualityScores.cpp
   ${CMAKE_CURRENT_LIST_DIR}/QualitySkills.cpp
   ${CMAKE_CURRENT_LIST_DIR}/QualityText.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/QualityTraining.cpp
   ${CMAKE_CURRENT_LIST_DIR}/QualityView.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/RunnableModel.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/TextChooser.cpp
   ${CMAKE_CURRENT_LIST_DIR}/View.cpp)

@@ -227,7 +227,7 @@ private slots:
             const QatRequest request = tiny_request(model, "int3:group=8");
             const QatResult result = train(decoder, request);
             AtomicFile file(folder.filePath("model.safetensors").toStdString());
-            write_trained(decoder, result.hook(), file, folder.path().toStdString());
+            write_trained(decoder, result.hook(), file, folder.path().toStdString(), job_);
             const Decoder written = open_decoder(folder.path());
             const std::vector<int> ids = tiny_ids(model);
             QVERIFY2(written.run(ids) == decoder.run(ids, result.hook()), model);

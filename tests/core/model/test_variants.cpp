@@ -56,7 +56,7 @@ private slots:
         QVERIFY(why_not(variants[2]).empty());
         const Variant gptq{parse_spec("int4"), parse_method("gptq")};
         QVERIFY(!why_not(gptq).empty() && why_not(gptq, true).empty());
-        QVERIFY(!why_not({parse_spec("int8"), parse_method("smoothquant")}, true).empty());
+        QVERIFY(why_not({parse_spec("int8"), parse_method("smoothquant")}, true).empty());
         QVERIFY(!why_not({parse_spec("iq2_xxs"), methods[0]}).empty());
     }
 
@@ -122,6 +122,95 @@ private slots:
         }
         QVERIFY(shares[1] > shares[0] && shares[2] > shares[0]);
         QVERIFY_EXCEPTION_THROWN(VariantWeights(model.decoder, variants, *model.device, model.job), Error);
+    }
+
+    /// Models whose inputs are rounded too: what is evaluated is what writes texts and answers.
+    void weights_with_rounded_inputs() {
+        Demo model;
+        const auto windows = text_windows(*model.tokenizer, model.decoder.config(), model.text(),
+                                          {usual_separator(model.text()), 0, 2000});
+        auto variants = combine(parse_specs("int8,llm_int8"), parse_methods("smoothquant,llm_int8"));
+        QCOMPARE(variants.size(), std::size_t{2});
+        for (Variant& variant : combine(parse_specs("int4"), parse_methods("rtn,gptq"), Activations::mxfp8))
+            variants.push_back(std::move(variant));
+        QCOMPARE(variants[2].text(), std::string("int4 · inputs mxfp8"));
+        const VariantWeights weights(model.decoder, variants, *model.device, model.job, windows);
+        const std::vector<std::vector<int>> few(windows.begin(), windows.begin() + 2);
+        const auto results = evaluate_variants(model.decoder, variants, few, *model.device, model.job, {}, windows);
+        for (std::size_t i = 0; i < variants.size(); ++i) {
+            double nll = 0, plain = 0;
+            WeightHook unrounded = weights.hook(i);
+            unrounded.product = nullptr;
+            for (const auto& window : few) {
+                for (const double token : nll_of(model.decoder.run(window, weights.hook(i)), window))
+                    nll += token;
+                for (const double token : nll_of(model.decoder.run(window, unrounded), window))
+                    plain += token;
+            }
+            const double perplexity = std::exp(nll / static_cast<double>(scored_tokens(few)));
+            // Outliers are found among all tokens that are multiplied at once, which are not the same here.
+            const double tolerance = variants[i].method.id == "llm_int8" ? 1e-2 : 1e-4;
+            QVERIFY(std::abs(results.variants[i].scores.perplexity / perplexity - 1) < tolerance);
+            QVERIFY(nll != plain);
+        }
+    }
+
+    /// Trained weights are a variant like any other.
+    void trained_weights() {
+        Demo model;
+        const auto windows = text_windows(*model.tokenizer, model.decoder.config(), model.text(),
+                                          {usual_separator(model.text()), 0, 500});
+        const auto rounded = model.variants("int3");
+        const VariantWeights weights(model.decoder, rounded, *model.device, model.job);
+        auto trained = std::make_shared<TrainedWeights>();
+        trained->name = "qat";
+        trained->bits_per_weight = 3.125;
+        for (int layer = 0; layer < model.decoder.config().layers; ++layer)
+            for (auto& linear : model.decoder.weights().layer(layer, weights.hook(0)).linears)
+                if (linear)
+                    trained->weights[linear->tensor.tensor] = linear->weight;
+        const std::vector<Variant> both{rounded[0],
+                                        {parse_spec("int3"), parse_method("rtn"), Activations::none, trained}};
+        QCOMPARE(both[1].text(), std::string("int3 · qat"));
+        const auto results = evaluate_variants(model.decoder, both, windows, *model.device, model.job);
+        QCOMPARE(results.variants[1].scores.perplexity, results.variants[0].scores.perplexity);
+        QCOMPARE(results.variants[1].bits_per_weight, results.variants[0].bits_per_weight);
+        for (const auto& [name, linear] : results.variants[1].linears) {
+            QCOMPARE(linear.relative_error(), results.variants[0].linears.at(name).relative_error());
+            QVERIFY(linear.relative_weight_error() > 0.1 && linear.relative_weight_error() < 0.5);
+        }
+        const VariantWeights again(model.decoder, both, *model.device, model.job);
+        const auto& window = windows.front();
+        QVERIFY(model.decoder.run(window, again.hook(1)) == model.decoder.run(window, again.hook(0)));
+    }
+
+    /// Progress counts what methods do, and ends where it was said to.
+    void progress_is_of_all_work() {
+        Demo model;
+        const auto windows = text_windows(*model.tokenizer, model.decoder.config(), model.text(),
+                                          {usual_separator(model.text()), 0, 1500});
+        const auto variants = combine(parse_specs("int4"), parse_methods("rtn,gptq,awq,hqq"));
+        for (const bool long_text : {false, true}) {
+            JobControl job;
+            const std::vector<std::vector<int>> text(windows.begin(), windows.begin() + (long_text ? 8 : 2));
+            evaluate_variants(model.decoder, variants, text, *model.device, job, {}, windows);
+            QVERIFY(job.total() > 0);
+            QCOMPARE(job.done(), job.total());
+        }
+    }
+
+    void calibration_is_the_rest_of_the_text() {
+        const std::vector<std::vector<int>> windows(50, std::vector<int>(101));
+        const CalibrationText rest = rest_of_text(windows, 10, 3000);
+        QCOMPARE(scored_tokens(rest.windows), std::size_t{3000});
+        QVERIFY(!rest.overlaps);
+        const CalibrationText all = rest_of_text(windows, 10, 0);
+        QCOMPARE(scored_tokens(all.windows), std::size_t{4000});
+        const CalibrationText short_rest = rest_of_text(windows, 45, 3000);
+        QVERIFY(short_rest.overlaps);
+        QCOMPARE(scored_tokens(short_rest.windows), std::size_t{3000});
+        QVERIFY(own_text(windows, demo.toStdString(), demo.toStdString(), 0).overlaps);
+        QVERIFY(!own_text(windows, demo.toStdString(), (demo + "/eval.txt").toStdString(), 0).overlaps);
     }
 
     void text_is_cut_as_asked() {
