@@ -462,9 +462,10 @@ void add_tokenizer(GgufPlan& plan, const Checkpoint& checkpoint, int vocabulary)
     const fs::path file = source->traits().file;
     Conversion conversion = convert(*source);
     const auto size = static_cast<std::size_t>(vocabulary);
+    // Added tokens of a larger relative, for which this model has no embeddings.
     if (conversion.tokens.texts.size() > size)
-        throw Error(file.string(),
-                    fmt::format("has {} tokens where the model embeds {}", conversion.tokens.texts.size(), vocabulary));
+        plan.notes.push_back(fmt::format("{} tokens beyond the {} that the model embeds are left out",
+                                         conversion.tokens.texts.size() - size, vocabulary));
     conversion.tokens.resize(size);
     const Entries entries = entries_of(conversion, source->traits(), checkpoint);
     const Fitting fitting = fitting_candidate(entries, conversion.candidates, *source);

@@ -32,16 +32,6 @@ QByteArray read_all(const std::string& path) {
     return file.open(QIODevice::ReadOnly) ? file.readAll() : QByteArray();
 }
 
-template <class Action>
-QString failure(Action action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        return QString::fromStdString(error.what());
-    }
-    return {};
-}
-
 class TestGgufExport : public QObject {
     Q_OBJECT
 

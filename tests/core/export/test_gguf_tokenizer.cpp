@@ -74,6 +74,45 @@ class TestGgufTokenizer : public QObject {
 private slots:
     void demo() { compare(QUANTOSCOPE_RESOURCES_DIR "/demo"); }
 
+    /// Tokens of which the model has no embeddings are added ones, as a rule.
+    void more_tokens_than_embeddings() {
+        Files files;
+        json tokenizer = json::parse(read_file(QUANTOSCOPE_RESOURCES_DIR "/demo/tokenizer.json"));
+        tokenizer["added_tokens"].push_back({{"id", 1024}, {"content", "<image>"}, {"special", true}});
+        files.write("tokenizer.json", QByteArray::fromStdString(tokenizer.dump()));
+        Checkpoint checkpoint;
+        checkpoint.path = files.folder();
+        GgufPlan plan;
+        add_tokenizer_metadata(plan, checkpoint, 1024);
+        QCOMPARE(plan.notes, std::vector<std::string>{"1 tokens beyond the 1024 that the model embeds are left out"});
+    }
+
+    void chat_templates() {
+        Files files;
+        files.write("tokenizer.json",
+                    QByteArray::fromStdString(read_file(QUANTOSCOPE_RESOURCES_DIR "/demo/tokenizer.json")));
+        const auto entry = [&](const char* key) {
+            Checkpoint checkpoint;
+            checkpoint.path = files.folder();
+            GgufPlan plan;
+            add_tokenizer_metadata(plan, checkpoint, 1024);
+            plan.header.set("general.architecture", "llama");
+            const auto bytes = plan.header.bytes();
+            const std::string path = files.write(
+                "made.gguf", QByteArray(reinterpret_cast<const char*>(bytes.data()), qsizetype(bytes.size())));
+            return open_checkpoint(path)->config->value(key, json()).dump();
+        };
+        QCOMPARE(entry("tokenizer.chat_template"), std::string("null"));
+        files.write("tokenizer_config.json", R"({"chat_template": "{{ a }}", "pad_token": "<|eos|>"})");
+        QCOMPARE(entry("tokenizer.chat_template"), std::string("\"{{ a }}\""));
+        QCOMPARE(entry("tokenizer.ggml.padding_token_id"), std::string("1"));
+        files.write("tokenizer_config.json", R"({"chat_template": [{"name": "tool", "template": "{{ b }}"},
+                                                                   {"name": "default", "template": "{{ c }}"}]})");
+        QCOMPARE(entry("tokenizer.chat_template"), std::string("\"{{ c }}\""));
+        files.write("chat_template.jinja", "{{ d }}");
+        QCOMPARE(entry("tokenizer.chat_template"), std::string("\"{{ d }}\""));
+    }
+
     void golden_models_data() {
         QTest::addColumn<QString>("model");
         QTest::addRow("bpe") << "bpe.model";
