@@ -201,6 +201,9 @@ private slots:
         GgufRequest request;
         request.format = parse_spec("iq2_xxs");
         QVERIFY(failure([&] { write(source, request); }).contains("needs importances"));
+        request.format = parse_spec("IQ3_XS");
+        QVERIFY(write(source, request).summary.notes.front().starts_with("llama-quantize makes IQ3_XS with"));
+        request.format = parse_spec("iq2_xxs");
         request.imatrix = &imatrix;
         const Exported made = write(source, request);
         const auto& config = *made.checkpoint->config;
