@@ -3,10 +3,12 @@
 #include <QTemporaryDir>
 #include <QTest>
 
+#include <algorithm>
 #include <map>
 
 #include "core/base/atomic_file.h"
 #include "core/export/gguf_plan.h"
+#include "core/model/tokenizer_readers.h"
 #include "tests/core/model/tokenizer_files.h"
 
 using namespace qs;
@@ -122,6 +124,25 @@ private slots:
         QFETCH(QString, model);
         QTemporaryDir folder;
         compare(with_file(folder, QString::fromStdString(golden_tokenizers) + model, "tokenizer.model"));
+    }
+
+    /// Tokens that are found in a text before anything else are marked as such.
+    void types_of_sentencepiece_tokens() {
+        QTemporaryDir folder;
+        Checkpoint checkpoint;
+        checkpoint.path = with_file(folder, QString::fromStdString(golden_tokenizers) + "bpe.model", "tokenizer.model");
+        const auto source = open_tokenizer(checkpoint);
+        const auto types = sentencepiece_types(read_file(golden_tokenizers + "bpe.model"));
+        QCOMPARE(types.size(), source->traits().size);
+        QCOMPARE(types[0], GgufTokenType::unknown);
+        QCOMPARE(types[1], GgufTokenType::control);
+        QCOMPARE(std::ranges::count(types, GgufTokenType::byte), 256);
+        const auto user_defined = std::ranges::find(types, GgufTokenType::user_defined);
+        QVERIFY(user_defined != types.end());
+        QCOMPARE(source->piece(static_cast<TokenId>(user_defined - types.begin())), std::string("<sep>"));
+        std::vector<std::string> notes;
+        const auto made = converted(folder.path().toStdString(), notes);
+        QCOMPARE(made->encode("<sep>").back(), static_cast<TokenId>(user_defined - types.begin()));
     }
 
     void hugging_face_data() {
