@@ -1,11 +1,9 @@
 #include "core/export/gguf_export.h"
 
-#include <fmt/format.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/base/error.h"
 #include "core/export/gguf_plan.h"
@@ -149,9 +147,17 @@ private:
             return;
         }
         const TensorShape shape = tensor.matrix();
+        if (shape.count() == 0)
+            return;
         codecs_.push_back(bind_codec(*tensor.format, shape, tensor.importance));
-        std::uint64_t rows = std::max(task_weights / std::max(shape.columns, std::uint64_t{1}), std::uint64_t{1});
+        const std::uint64_t rows = rows_of_task(tensor, shape.columns);
         add_tasks(index, shape.rows, rows, weight, codecs_.back().get());
+    }
+
+    /// Whole heads where rows are reordered within them, so that a task's rows are the same ones in both orders.
+    static std::uint64_t rows_of_task(const PlannedTensor& tensor, std::uint64_t columns) {
+        const auto unit = static_cast<std::uint64_t>(std::max(tensor.interleaved_heads, Index{1}));
+        return std::max(task_weights / std::max(columns, std::uint64_t{1}) / unit, std::uint64_t{1}) * unit;
     }
 
     void add_tasks(std::size_t index, std::uint64_t count, std::uint64_t step, const Matrix* weight,
@@ -226,7 +232,7 @@ private:
     void finish(const Task& task, ByteRange bytes) {
         job_.advance(bytes.size);
         const PlannedTensor& tensor = plan_.tensors[task.tensor];
-        if (!tensor.source || tensor.transposed || tensor.interleaved_heads != 0 || task.weight != nullptr)
+        if (!tensor.source || tensor.transposed || task.weight != nullptr)
             return;
         const TensorInfo& source = checkpoint_->tensors[*tensor.source];
         checkpoint_->files[source.file]->release(source.offset + bytes.begin, bytes.size);

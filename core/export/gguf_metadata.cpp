@@ -77,12 +77,15 @@ private:
         add_window();
     }
 
-    /// llama.cpp's other architectures know no window.
+    /// llama.cpp's other architectures know no window; of these two it takes one for granted or asks for it.
     void add_window() {
-        const bool knows = architecture_.starts_with("gemma") || architecture_ == "phi3";
-        if (config_.sliding_window == 0)
+        const bool phi3 = architecture_ == "phi3", gemma2 = architecture_ == "gemma2";
+        if (config_.sliding_window == 0) {
+            if (phi3 || gemma2)
+                number("attention.sliding_window", phi3 ? 0 : config_.max_context);
             return;
-        if (!knows) {
+        }
+        if (!phi3 && !architecture_.starts_with("gemma")) {
             plan_.notes.push_back(fmt::format("the window of {} tokens is not told: llama.cpp's architecture '{}' "
                                               "attends to everything",
                                               config_.sliding_window, architecture_));
@@ -106,6 +109,8 @@ private:
         real("rope.freq_base", rope.base);
         if (architecture_ == "gemma3")
             real("rope.freq_base_swa", config_.sliding_rope.base);
+        if (architecture_ == "phi3")
+            number("rope.scaling.original_context_length", rope.original_context);
         switch (rope.scaling) {
         case RopeScaling::none:
             break;

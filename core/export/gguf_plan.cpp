@@ -77,6 +77,10 @@ void check_format(const FormatSpec& spec) {
                     "use one of ggml's, fp32, fp16, bf16, or a recipe");
 }
 
+std::string tensors_text(std::size_t count) {
+    return count == 1 ? "1 tensor" : fmt::format("{} tensors", count);
+}
+
 class FormatChooser {
 public:
     FormatChooser(const Checkpoint& checkpoint, const GgufRequest& request)
@@ -85,9 +89,15 @@ public:
         check_format(request.format);
         for (const TensorTypeRule& rule : request.overrides)
             check_format(rule.format);
-        if (const Recipe* recipe = recipe_of(request.format))
-            for (const RecipeChoice& choice : choose(*recipe, view_.model, request.imatrix != nullptr))
-                choices_.push_back(spec_of(*recipe, choice));
+        const Recipe* recipe = recipe_of(request.format);
+        if (recipe == nullptr)
+            return;
+        const bool importance = request.imatrix != nullptr;
+        for (const RecipeChoice& choice : choose(*recipe, view_.model, importance || recipe->needs_importance))
+            choices_.push_back(spec_of(*recipe, choice));
+        if (recipe->needs_importance && !importance)
+            notes_.push_back(fmt::format("llama-quantize makes {} with an importance matrix only, which loses less",
+                                         recipe->name()));
     }
 
     void choose_for(PlannedTensor& tensor) {
@@ -96,7 +106,11 @@ public:
             give_importance(tensor);
         tensor.format = wanted ? std::optional(fitting_format(*wanted, tensor)) : std::nullopt;
         if (!tensor.format) {
-            tensor.type = checkpoint_.tensors[*tensor.source].dtype;
+            const TensorInfo& stored = checkpoint_.tensors[*tensor.source];
+            if (stored.dtype == DType::unsupported)
+                throw Error(checkpoint_.path.string() + ": tensor " + stored.name,
+                            "is of the type " + stored.dtype_name + ", which is not read");
+            tensor.type = stored.dtype;
             return;
         }
         tensor.type = *gguf_type_of(*tensor.format);
@@ -104,15 +118,17 @@ public:
     }
 
     std::vector<std::string> notes() const {
-        std::vector<std::string> notes;
+        std::vector<std::string> notes = notes_;
         for (const auto& [change, count] : fallbacks_)
-            notes.push_back(fmt::format("{} tensor{} whose rows the blocks of {} do not divide {} {}", count,
-                                        count == 1 ? "" : "s", change.first, count == 1 ? "is" : "are", change.second));
-        notes.insert(notes.end(), without_importance_.begin(), without_importance_.end());
+            notes.push_back(fmt::format("{}, whose rows the blocks of {} do not divide, became {}", tensors_text(count),
+                                        change.first, change.second));
         if (requantized_ > 0)
-            notes.push_back(fmt::format("{} tensors were quantized already and are quantized again, which adds the "
-                                        "errors of both: quantize the original where there is one",
-                                        requantized_));
+            notes.push_back(fmt::format("{} were quantized already and are quantized again, which adds the errors of "
+                                        "both: quantize the original where there is one",
+                                        tensors_text(requantized_)));
+        if (dequantized_ > 0)
+            notes.push_back(
+                fmt::format("{} were quantized already: what that lost stays lost", tensors_text(dequantized_)));
         return notes;
     }
 
@@ -154,12 +170,12 @@ private:
         const auto mixture = std::ranges::find(recipes(), format.id, &Recipe::type);
         if ((part != ModelPart::token_embedding && part != ModelPart::head) || mixture == recipes().end())
             throw Error("tensor " + tensor.name,
-                        fmt::format("{} needs importances, and the importance matrix has none for it", format.text()),
+                        fmt::format("{} needs importances, of which there are none for it", format.text()),
                         "give an importance matrix of this model, or choose another format");
         const std::vector<RecipeChoice> choices = choose(*mixture, view_.model, true);
         const FormatSpec instead = effective_spec(spec_of(*mixture, choices[place]), tensor.matrix());
-        without_importance_.push_back(fmt::format("{} is {}: there are no importances for it, which {} needs",
-                                                  tensor.name, instead.text(), format.text()));
+        notes_.push_back(fmt::format("{} is {}: there are no importances for it, which {} needs", tensor.name,
+                                     instead.text(), format.text()));
         return instead;
     }
 
@@ -173,7 +189,7 @@ private:
         if (as_it_is && stored == tensor.type)
             tensor.format.reset();
         else if (block_layout(stored).elements > 1)
-            ++requantized_;
+            ++(block_layout(tensor.type).elements > 1 ? requantized_ : dequantized_);
     }
 
     const Checkpoint& checkpoint_;
@@ -182,8 +198,8 @@ private:
     bool gguf_;
     std::vector<FormatSpec> choices_; ///< of a recipe, by place in the view
     std::map<std::pair<std::string, std::string>, std::size_t> fallbacks_;
-    std::vector<std::string> without_importance_; ///< notes
-    std::size_t requantized_ = 0;
+    std::vector<std::string> notes_;
+    std::size_t requantized_ = 0, dequantized_ = 0;
 };
 
 // --- Hugging Face ------------------------------------------------------------------------------------------------

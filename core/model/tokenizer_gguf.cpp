@@ -23,8 +23,7 @@ constexpr std::array<std::string_view, 5> arrays = {"tokenizer.ggml.tokens", "to
                                                     "tokenizer.ggml.token_type", "tokenizer.ggml.merges",
                                                     "tokenizer.ggml.precompiled_charsmap"};
 
-/// What a token is for: llama.cpp's llama_token_type.
-enum class TokenType { undefined, normal, unknown, control, user_defined, unused, byte };
+using TokenType = GgufTokenType;
 
 /// The metadata of one file, read by the part of the key after "tokenizer.ggml.".
 class Fields {
@@ -282,10 +281,14 @@ void build_unigram(const Fields& fields, Tokens tokens, TokenizerParts& parts) {
 } // namespace
 
 std::unique_ptr<Tokenizer> read_gguf_tokenizer(const Checkpoint& checkpoint) {
+    return read_gguf_tokenizer(*checkpoint.config, gguf_metadata(checkpoint, arrays),
+                               checkpoint.files.front()->path().string());
+}
+
+std::unique_ptr<Tokenizer> read_gguf_tokenizer(const json& values, const json& whole_arrays, const std::string& file) {
     TokenizerParts parts;
-    const std::string& file = parts.traits.file = checkpoint.files.front()->path().string();
-    const json whole = gguf_metadata(checkpoint, arrays);
-    const Fields fields(*checkpoint.config, whole, file);
+    parts.traits.file = file;
+    const Fields fields(values, whole_arrays, file);
     const auto model = fields.value("model", std::string());
     Tokens tokens = read_tokens(fields);
     parts.texts = tokens.texts;

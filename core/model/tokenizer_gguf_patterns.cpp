@@ -98,6 +98,10 @@ const std::array<GgufPreTokenizer, 28>& table() {
 
 } // namespace
 
+std::span<const GgufPreTokenizer> gguf_pre_tokenizers() {
+    return table();
+}
+
 const GgufPreTokenizer* find_gguf_pre_tokenizer(std::string_view name) {
     for (const GgufPreTokenizer& row : table())
         for (std::string_view rest = row.names; !rest.empty();) {

@@ -226,7 +226,8 @@ std::optional<bool> optional_flag(const json& config, const char* name) {
     return found != config.end() && found->is_boolean() ? std::optional(found->get<bool>()) : std::nullopt;
 }
 
-/// The lines of a merges.txt after its version.
+} // namespace
+
 std::vector<std::string_view> merge_lines(std::string_view text) {
     std::vector<std::string_view> lines;
     while (!text.empty()) {
@@ -240,8 +241,6 @@ std::vector<std::string_view> merge_lines(std::string_view text) {
     }
     return lines;
 }
-
-} // namespace
 
 SpecialTokens special_tokens_in(const fs::path& folder) {
     SpecialTokens tokens;

@@ -11,22 +11,13 @@ namespace qs {
 
 namespace {
 
-// The ids that llama2.c takes for granted (karpathy/llama2.c, tokenizer.py and run.c).
-constexpr TokenId unk_id = 0;
-constexpr TokenId bos_id = 1;
-constexpr TokenId eos_id = 2;
 constexpr std::size_t first_text_id = 3;
 
-struct Contents {
-    std::vector<std::string> texts;
-    std::vector<float> scores;
-};
-
 /// The longest length, then score, length and text of each token until the file ends.
-Contents read_contents(std::span<const std::byte> bytes, const std::string& file) {
+Llama2cTokens read_contents(std::span<const std::byte> bytes, const std::string& file) {
     Cursor cursor(bytes, file);
     const auto longest = cursor.number<std::uint32_t>("the length of the longest token");
-    Contents contents;
+    Llama2cTokens contents;
     while (cursor.remaining() > 0) {
         const std::string what = fmt::format("token {}", contents.texts.size());
         contents.scores.push_back(cursor.number<float>(what));
@@ -60,28 +51,34 @@ bool is_llama2c(std::span<const std::byte> bytes) {
     }
 }
 
+Llama2cTokens read_llama2c_tokens(const MappedFile& file) {
+    Llama2cTokens tokens = read_contents(file.bytes(), file.path().string());
+    // The special tokens stand in the file with line breaks around them, for printing.
+    tokens.texts[llama2c_unk] = "<unk>";
+    tokens.texts[llama2c_bos] = "<s>";
+    tokens.texts[llama2c_eos] = "</s>";
+    return tokens;
+}
+
 std::unique_ptr<Tokenizer> read_llama2c(const MappedFile& file) {
     const std::string path = file.path().string();
-    Contents contents = read_contents(file.bytes(), path);
+    Llama2cTokens tokens = read_llama2c_tokens(file);
     TokenizerParts parts;
     parts.traits = {.kind = "SentencePiece BPE (llama2.c)",
                     .file = path,
-                    .bos = bos_id,
-                    .eos = eos_id,
-                    .unk = unk_id,
+                    .bos = llama2c_bos,
+                    .eos = llama2c_eos,
+                    .unk = llama2c_unk,
                     .adds_bos = true};
-    std::vector<bool> joins(contents.texts.size(), true);
+    std::vector<bool> joins(tokens.texts.size(), true);
     std::fill_n(joins.begin(), first_text_id, false);
-    // The special tokens stand in the file with line breaks around them, for printing.
-    for (const auto& [id, text] : {std::pair{unk_id, "<unk>"}, {bos_id, "<s>"}, {eos_id, "</s>"}}) {
-        contents.texts[static_cast<std::size_t>(id)] = text;
-        parts.raw_added.add({.id = id, .text = text, .special = true});
-    }
+    for (const TokenId id : {llama2c_unk, llama2c_bos, llama2c_eos})
+        parts.raw_added.add({.id = id, .text = tokens.texts[static_cast<std::size_t>(id)], .special = true});
     parts.normalizer = make_normalizer({{"type", "Prepend"}, {"prepend", " "}}, path);
     parts.decoder = decoder_of(path);
-    parts.texts = contents.texts;
-    parts.model = std::make_unique<ScoredModel>(Vocabulary(std::move(contents.texts)), std::move(contents.scores),
-                                                std::move(joins), unk_id);
+    parts.texts = tokens.texts;
+    parts.model = std::make_unique<ScoredModel>(Vocabulary(std::move(tokens.texts)), std::move(tokens.scores),
+                                                std::move(joins), llama2c_unk);
     return assemble(std::move(parts));
 }
 

@@ -67,6 +67,8 @@ void strip_accents(std::string& text) {
     text = std::move(result);
 }
 
+} // namespace
+
 std::string from_base64(std::string_view text, const std::string& where) {
     constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     std::string result;
@@ -83,6 +85,8 @@ std::string from_base64(std::string_view text, const std::string& where) {
     }
     return result;
 }
+
+namespace {
 
 Normalizer precompiled_step(const json& step, const std::string& where) {
     const auto text = field_or(step, "precompiled_charsmap", std::string());

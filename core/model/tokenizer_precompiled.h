@@ -8,6 +8,9 @@
 
 namespace qs {
 
+/// The bytes that a text in base64 stands for. Throws Error(`where`, …) where it is none.
+std::string from_base64(std::string_view text, const std::string& where);
+
 /// SentencePiece's compiled table of character replacements (precompiled_charsmap): a Darts double array from what is
 /// replaced to a place among the replacements, which end with NUL.
 class PrecompiledMap {

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "core/base/mapped_file.h"
 #include "core/model/tokenizer.h"
 
@@ -19,10 +21,28 @@ std::unique_ptr<Tokenizer> read_huggingface(const MappedFile& file);
 std::unique_ptr<Tokenizer> read_vocab_and_merges(const MappedFile& vocab);
 /// The tokenizer in the metadata of a GGUF checkpoint.
 std::unique_ptr<Tokenizer> read_gguf_tokenizer(const Checkpoint& checkpoint);
+/// The same from metadata that need not be in a file yet; `arrays` holds those of any length.
+std::unique_ptr<Tokenizer> read_gguf_tokenizer(const nlohmann::json& values, const nlohmann::json& arrays,
+                                               const std::string& file);
 /// A SentencePiece model, read by the sentencepiece library.
 std::unique_ptr<Tokenizer> read_sentencepiece(const MappedFile& file);
 /// A tokenizer.bin of llama2.c.
 std::unique_ptr<Tokenizer> read_llama2c(const MappedFile& file);
+/// What a token is for: llama.cpp's llama_token_type.
+enum class GgufTokenType : std::int32_t { undefined, normal, unknown, control, user_defined, unused, byte };
+
+/// What each piece of a SentencePiece model is for (SentencePiece.Type, which has llama.cpp's numbers).
+std::vector<GgufTokenType> sentencepiece_types(std::string_view model);
+/// The compiled table of character replacements in a SentencePiece model; empty where there is none.
+std::string sentencepiece_charsmap(std::string_view model);
+/// The tokens of a tokenizer.bin, the special ones under their usual names.
+struct Llama2cTokens {
+    std::vector<std::string> texts;
+    std::vector<float> scores;
+};
+Llama2cTokens read_llama2c_tokens(const MappedFile& file);
+/// The ids that llama2.c takes for granted (karpathy/llama2.c, tokenizer.py and run.c).
+inline constexpr TokenId llama2c_unk = 0, llama2c_bos = 1, llama2c_eos = 2;
 /// Whether the whole file is made like a tokenizer.bin.
 bool is_llama2c(std::span<const std::byte> bytes);
 
@@ -34,8 +54,13 @@ struct GgufPreTokenizer {
     bool adds_bos = false;                  ///< unless the metadata say otherwise
     bool raw_text = false;                  ///< spaces as U+2581 and unknown characters as bytes, no byte alphabet
 };
+/// All that are known.
+std::span<const GgufPreTokenizer> gguf_pre_tokenizers();
 /// Nothing for a name that is not known.
 const GgufPreTokenizer* find_gguf_pre_tokenizer(std::string_view name);
+
+/// The lines of a merges.txt after its version.
+std::vector<std::string_view> merge_lines(std::string_view text);
 
 /// The special tokens of a Hugging Face folder.
 struct SpecialTokens {

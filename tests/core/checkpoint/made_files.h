@@ -56,6 +56,17 @@ inline QByteArray gguf(const std::vector<QByteArray>& entries, const std::vector
     return bytes + QByteArray(data_bytes, '\1');
 }
 
+/// A file in the other byte order: the tensor w of 1 and -2.
+inline QByteArray big_endian_gguf() {
+    const auto be32 = [](std::uint32_t value) { return le(__builtin_bswap32(value)); };
+    const auto be64 = [](std::uint64_t value) { return le(__builtin_bswap64(value)); };
+    QByteArray bytes = "GGUF" + be32(3) + be64(1) + be64(1);
+    bytes += be64(20) + QByteArray("general.architecture") + be32(8) + be64(5) + QByteArray("llama");
+    bytes += be64(1) + QByteArray("w") + be32(1) + be64(2) + be32(0) + be64(0);
+    bytes.append((32 - bytes.size() % 32) % 32, '\0');
+    return bytes + be32(0x3F800000) + be32(0xC0000000);
+}
+
 /// Writes files into a folder that goes away with it.
 class Files {
 public:
@@ -70,6 +81,17 @@ public:
 private:
     QTemporaryDir folder_;
 };
+
+/// The error that an action throws; empty if it throws none.
+template <class Action>
+QString failure(Action action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        return QString::fromStdString(error.what());
+    }
+    return {};
+}
 
 /// The error of opening `path`; empty if it opens.
 inline QString refusal(const std::string& path) {

@@ -14,17 +14,6 @@ namespace {
 constexpr std::uint32_t u8 = 0, u32 = 4, text = 8, array = 9;
 constexpr std::uint32_t f32 = 0, f16 = 1, q4_0 = 2, q8_0 = 8, q8_k = 15;
 
-/// The same file in the other byte order; only what these tests write.
-QByteArray big_endian() {
-    const auto be32 = [](std::uint32_t value) { return le(__builtin_bswap32(value)); };
-    const auto be64 = [](std::uint64_t value) { return le(__builtin_bswap64(value)); };
-    QByteArray bytes = "GGUF" + be32(3) + be64(1) + be64(1);
-    bytes += be64(20) + QByteArray("general.architecture") + be32(text) + be64(5) + QByteArray("llama");
-    bytes += be64(1) + QByteArray("w") + be32(1) + be64(2) + be32(f32) + be64(0);
-    bytes.append((32 - bytes.size() % 32) % 32, '\0');
-    return bytes + be32(0x3F800000) + be32(0xC0000000);
-}
-
 } // namespace
 
 class GgufTest : public QObject {
@@ -63,7 +52,7 @@ private slots:
         QCOMPARE(
             open_checkpoint(files_.write("v2.gguf", gguf({}, {gguf_tensor("w", {32}, q8_0, 0)}, 34, 2)))->container,
             std::string("GGUF v2"));
-        const auto checkpoint = open_checkpoint(files_.write("be.gguf", big_endian()));
+        const auto checkpoint = open_checkpoint(files_.write("be.gguf", big_endian_gguf()));
         QVERIFY(checkpoint->container.find("big endian") != std::string::npos);
         const TensorInfo& tensor = checkpoint->tensors[0];
         QVERIFY(tensor.byte_swapped);
