@@ -41,7 +41,6 @@ public:
     std::uint64_t size(std::size_t tensor) const { return tensors_[tensor].bytes; }
     /// Bytes of the data of all tensors, padding included.
     std::uint64_t data_bytes() const { return data_bytes_; }
-    std::uint64_t alignment() const { return alignment_; }
 
 private:
     struct Tensor {

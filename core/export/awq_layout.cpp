@@ -50,9 +50,12 @@ public:
     }
 
     std::vector<std::string> notes() const override {
-        if (!rounded_)
-            return {};
-        return {"scales were rounded to float16"};
+        std::vector<std::string> notes;
+        if (!is_common_group(format_))
+            notes.emplace_back(uncommon_group_note);
+        if (rounded_)
+            notes.emplace_back("scales were rounded to float16");
+        return notes;
     }
 
 private:

@@ -1,11 +1,9 @@
 #include "core/export/gguf_export.h"
 
-#include <fmt/format.h>
 #include <tbb/parallel_for.h>
 #include <tbb/task_arena.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/base/error.h"
 #include "core/export/gguf_plan.h"

@@ -20,7 +20,8 @@ struct GgufRequest {
     /// measures under the format's name. Where a shape does not allow a format it gives way as in llama-quantize.
     FormatSpec format;
     const ImportanceMatrix* imatrix = nullptr; ///< for the formats that use it; or null
-    /// The first whose pattern matches a tensor's name, llama.cpp's or the checkpoint's own, decides on its format.
+    /// The first whose pattern matches the name of a tensor that is quantized at all, llama.cpp's or the checkpoint's
+    /// own, decides on its format.
     std::vector<TensorTypeRule> overrides;
     /// Stands in for the weights of linear layers before they are quantized; may be empty.
     WeightHook replacement;

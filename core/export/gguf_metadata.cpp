@@ -77,11 +77,14 @@ private:
         add_window();
     }
 
-    /// llama.cpp's other architectures know no window, and Phi 3 wants to hear that there is none.
+    /// llama.cpp's other architectures know no window; of these two it takes one for granted or asks for it.
     void add_window() {
-        const bool phi3 = architecture_ == "phi3";
-        if (config_.sliding_window == 0 && !phi3)
+        const bool phi3 = architecture_ == "phi3", gemma2 = architecture_ == "gemma2";
+        if (config_.sliding_window == 0) {
+            if (phi3 || gemma2)
+                number("attention.sliding_window", phi3 ? 0 : config_.max_context);
             return;
+        }
         if (!phi3 && !architecture_.starts_with("gemma")) {
             plan_.notes.push_back(fmt::format("the window of {} tokens is not told: llama.cpp's architecture '{}' "
                                               "attends to everything",
@@ -89,7 +92,7 @@ private:
             return;
         }
         number("attention.sliding_window", config_.sliding_window);
-        if (config_.sliding_window > 0 && !slides_as_usual())
+        if (!slides_as_usual())
             plan_.header.set(full("attention.sliding_window_pattern"), config_.layer_slides);
     }
 

@@ -89,9 +89,15 @@ public:
         check_format(request.format);
         for (const TensorTypeRule& rule : request.overrides)
             check_format(rule.format);
-        if (const Recipe* recipe = recipe_of(request.format))
-            for (const RecipeChoice& choice : choose(*recipe, view_.model, request.imatrix != nullptr))
-                choices_.push_back(spec_of(*recipe, choice));
+        const Recipe* recipe = recipe_of(request.format);
+        if (recipe == nullptr)
+            return;
+        const bool importance = request.imatrix != nullptr;
+        for (const RecipeChoice& choice : choose(*recipe, view_.model, importance || recipe->needs_importance))
+            choices_.push_back(spec_of(*recipe, choice));
+        if (recipe->needs_importance && !importance)
+            notes_.push_back(fmt::format("llama-quantize makes {} with an importance matrix only, which loses less",
+                                         recipe->name()));
     }
 
     void choose_for(PlannedTensor& tensor) {
@@ -112,11 +118,10 @@ public:
     }
 
     std::vector<std::string> notes() const {
-        std::vector<std::string> notes;
+        std::vector<std::string> notes = notes_;
         for (const auto& [change, count] : fallbacks_)
             notes.push_back(fmt::format("{}, whose rows the blocks of {} do not divide, became {}", tensors_text(count),
                                         change.first, change.second));
-        notes.insert(notes.end(), without_importance_.begin(), without_importance_.end());
         if (requantized_ > 0)
             notes.push_back(fmt::format("{} were quantized already and are quantized again, which adds the errors of "
                                         "both: quantize the original where there is one",
@@ -165,12 +170,12 @@ private:
         const auto mixture = std::ranges::find(recipes(), format.id, &Recipe::type);
         if ((part != ModelPart::token_embedding && part != ModelPart::head) || mixture == recipes().end())
             throw Error("tensor " + tensor.name,
-                        fmt::format("{} needs importances, and the importance matrix has none for it", format.text()),
+                        fmt::format("{} needs importances, of which there are none for it", format.text()),
                         "give an importance matrix of this model, or choose another format");
         const std::vector<RecipeChoice> choices = choose(*mixture, view_.model, true);
         const FormatSpec instead = effective_spec(spec_of(*mixture, choices[place]), tensor.matrix());
-        without_importance_.push_back(fmt::format("{} is {}: there are no importances for it, which {} needs",
-                                                  tensor.name, instead.text(), format.text()));
+        notes_.push_back(fmt::format("{} is {}: there are no importances for it, which {} needs", tensor.name,
+                                     instead.text(), format.text()));
         return instead;
     }
 
@@ -193,7 +198,7 @@ private:
     bool gguf_;
     std::vector<FormatSpec> choices_; ///< of a recipe, by place in the view
     std::map<std::pair<std::string, std::string>, std::size_t> fallbacks_;
-    std::vector<std::string> without_importance_; ///< notes
+    std::vector<std::string> notes_;
     std::size_t requantized_ = 0, dequantized_ = 0;
 };
 

@@ -101,9 +101,11 @@ void put_added(TokenList& tokens, std::size_t id, std::string text, bool special
 }
 
 void put_added(TokenList& tokens, const json& tokenizer) {
-    for (const json& entry : tokenizer.value("added_tokens", json::array()))
-        put_added(tokens, entry.at("id").get<std::size_t>(), entry.at("content").get<std::string>(),
-                  field_or(entry, "special", false));
+    for (const json& entry : tokenizer.value("added_tokens", json::array())) {
+        const auto id = entry.at("id").get<std::size_t>();
+        if (id >= tokens.types.size() || tokens.types[id] != unknown)
+            put_added(tokens, id, entry.at("content").get<std::string>(), field_or(entry, "special", false));
+    }
 }
 
 /// What converting one kind of tokenizer gives: entries, and the sets of others that may go with them.
@@ -264,16 +266,6 @@ Conversion unigram(const json& tokenizer, const std::string& where) {
 
 // --- SentencePiece -----------------------------------------------------------------------------------------------
 
-GgufTokenType type_of(const sentencepiece::SentencePieceProcessor& processor, int id) {
-    if (processor.IsUnknown(id))
-        return unknown;
-    if (processor.IsControl(id))
-        return control;
-    if (processor.IsUnused(id))
-        return unused;
-    return processor.IsByte(id) ? byte : normal;
-}
-
 /// `tokenizer` is the tokenizer.json beside it, or null: it tells of tokens that were added later.
 Conversion sentencepiece_model(const fs::path& path, const json& tokenizer) {
     const auto file = MappedFile::open(path);
@@ -282,15 +274,13 @@ Conversion sentencepiece_model(const fs::path& path, const json& tokenizer) {
     if (!processor.LoadFromSerializedProto(as_text(file->bytes())).ok())
         throw Error(path.string(), "is refused by the sentencepiece library");
     Conversion conversion;
-    for (int id = 0; id < processor.GetPieceSize(); ++id)
-        conversion.tokens.put(static_cast<std::size_t>(id), processor.IdToPiece(id), type_of(processor, id),
-                              processor.GetScore(id));
-    const auto pieces = static_cast<std::size_t>(processor.GetPieceSize());
+    const auto types = sentencepiece_types(as_text(file->bytes()));
+    for (std::size_t id = 0; id < types.size(); ++id) {
+        const int piece = static_cast<int>(id);
+        conversion.tokens.put(id, processor.IdToPiece(piece), types[id], processor.GetScore(piece));
+    }
     if (tokenizer.is_object())
-        for (const json& entry : tokenizer.value("added_tokens", json::array()))
-            if (const auto id = entry.at("id").get<std::size_t>(); id >= pieces)
-                put_added(conversion.tokens, id, entry.at("content").get<std::string>(),
-                          field_or(entry, "special", false));
+        put_added(conversion.tokens, tokenizer);
     conversion.entries = {{prefix + "model", std::string("llama")}, {prefix + "pre", std::string("default")}};
     conversion.scored = true;
     conversion.candidates = space_candidates();
@@ -462,9 +452,10 @@ void add_tokenizer(GgufPlan& plan, const Checkpoint& checkpoint, int vocabulary)
     const fs::path file = source->traits().file;
     Conversion conversion = convert(*source);
     const auto size = static_cast<std::size_t>(vocabulary);
+    // Added tokens of a larger relative, for which this model has no embeddings.
     if (conversion.tokens.texts.size() > size)
-        throw Error(file.string(),
-                    fmt::format("has {} tokens where the model embeds {}", conversion.tokens.texts.size(), vocabulary));
+        plan.notes.push_back(fmt::format("{} tokens beyond the {} that the model embeds are left out",
+                                         conversion.tokens.texts.size() - size, vocabulary));
     conversion.tokens.resize(size);
     const Entries entries = entries_of(conversion, source->traits(), checkpoint);
     const Fitting fitting = fitting_candidate(entries, conversion.candidates, *source);

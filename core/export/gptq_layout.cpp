@@ -81,6 +81,8 @@ public:
         if (second_version_)
             notes.emplace_back("some groups have the zero point 0, which the first version of the layout cannot store: "
                                "written as gptq_v2, which GPTQModel reads");
+        if (!is_common_group(variant_.format))
+            notes.emplace_back(uncommon_group_note);
         if (rounded_)
             notes.emplace_back("scales were rounded to float16");
         return notes;

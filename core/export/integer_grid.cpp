@@ -62,6 +62,11 @@ std::size_t grid_groups(const FormatSpec& spec, std::size_t columns) {
     return (columns + group - 1) / group;
 }
 
+bool is_common_group(const FormatSpec& spec) {
+    constexpr int common[] = {16, 32, 64, 128, 256, 512, 1024};
+    return spec.choice("scope") != "group" || std::ranges::find(common, spec.integer("group")) != std::end(common);
+}
+
 IntegerGrid integer_grid(const LinearTensor& tensor, const MethodResult& result) {
     IntegerGrid grid;
     grid.bits = result.format.id.back() - '0';

@@ -28,6 +28,12 @@ bool is_grid_format(const FormatSpec& format);
 std::size_t grid_group(const FormatSpec& format, std::size_t columns);
 std::size_t grid_groups(const FormatSpec& format, std::size_t columns);
 
+/// Whether the kernels that read GPTQ's and AWQ's layouts know groups of this size: GPTQModel's (7.7.0,
+/// nn_modules/qlinear) know these alone.
+bool is_common_group(const FormatSpec& format);
+inline constexpr const char* uncommon_group_note =
+    "GPTQModel reads groups of 16, 32, 64, 128, 256, 512, 1024 or a whole row, not of this size";
+
 /// The grid of a layer. Throws Error where a scale is beyond float16.
 IntegerGrid integer_grid(const LinearTensor& tensor, const MethodResult& result);
 

@@ -39,7 +39,8 @@ bool takes_gptq(const Variant& variant) {
 }
 
 bool takes_compressed_tensors(const Variant& variant) {
-    return variant.format.id == "fp8_e4m3" && has_method(variant, {"rtn"});
+    constexpr const char* ids[] = {"fp8_e4m3", "nvfp4", "mxfp4", "mxfp8_e4m3"};
+    return std::ranges::find(ids, variant.format.id) != std::end(ids) && has_method(variant, {"rtn"});
 }
 
 std::vector<LayoutEntry> make_table() {
@@ -52,8 +53,9 @@ std::vector<LayoutEntry> make_table() {
          true, true, false, takes_awq, make_awq_layout},
         {"hqq", "int8, int4, int3 and int2 by channel or group, by hqq or rtn", "transformers 4 with hqq, vLLM", true,
          false, false, takes_hqq, make_hqq_layout},
-        {"compressed-tensors", "fp8_e4m3 by rtn", "transformers with compressed-tensors, vLLM", false, false, false,
-         takes_compressed_tensors, make_compressed_tensors_layout},
+        {"compressed-tensors", "fp8_e4m3, nvfp4, mxfp4 and mxfp8_e4m3 by rtn",
+         "transformers with compressed-tensors, vLLM", false, false, false, takes_compressed_tensors,
+         make_compressed_tensors_layout},
     };
 }
 

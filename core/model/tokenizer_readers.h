@@ -28,6 +28,11 @@ std::unique_ptr<Tokenizer> read_gguf_tokenizer(const nlohmann::json& values, con
 std::unique_ptr<Tokenizer> read_sentencepiece(const MappedFile& file);
 /// A tokenizer.bin of llama2.c.
 std::unique_ptr<Tokenizer> read_llama2c(const MappedFile& file);
+/// What a token is for: llama.cpp's llama_token_type.
+enum class GgufTokenType : std::int32_t { undefined, normal, unknown, control, user_defined, unused, byte };
+
+/// What each piece of a SentencePiece model is for (SentencePiece.Type, which has llama.cpp's numbers).
+std::vector<GgufTokenType> sentencepiece_types(std::string_view model);
 /// The compiled table of character replacements in a SentencePiece model; empty where there is none.
 std::string sentencepiece_charsmap(std::string_view model);
 /// The tokens of a tokenizer.bin, the special ones under their usual names.
@@ -40,9 +45,6 @@ Llama2cTokens read_llama2c_tokens(const MappedFile& file);
 inline constexpr TokenId llama2c_unk = 0, llama2c_bos = 1, llama2c_eos = 2;
 /// Whether the whole file is made like a tokenizer.bin.
 bool is_llama2c(std::span<const std::byte> bytes);
-
-/// What a token is for: llama.cpp's llama_token_type.
-enum class GgufTokenType : std::int32_t { undefined, normal, unknown, control, user_defined, unused, byte };
 
 /// How llama.cpp cuts a text for a byte-level BPE: the pre-tokenizer that "tokenizer.ggml.pre" names.
 struct GgufPreTokenizer {

@@ -40,6 +40,17 @@ public:
         return values;
     }
 
+    /// The value of the first field of a number that holds one number; nothing where there is none.
+    std::optional<std::uint64_t> first_number(std::uint64_t number) {
+        while (!rest_.empty()) {
+            const std::uint64_t key = varint();
+            if (key == number << 3)
+                return varint();
+            take(key & 7U);
+        }
+        return std::nullopt;
+    }
+
 private:
     std::uint64_t varint() {
         std::uint64_t value = 0;
@@ -135,6 +146,16 @@ private:
 };
 
 } // namespace
+
+std::vector<GgufTokenType> sentencepiece_types(std::string_view model) {
+    std::vector<GgufTokenType> types;
+    for (const std::string_view piece : ProtoFields(model).all(1)) {
+        const std::uint64_t type = ProtoFields(piece).first_number(3).value_or(1);
+        const bool known = type <= static_cast<std::uint64_t>(GgufTokenType::byte);
+        types.push_back(known ? static_cast<GgufTokenType>(type) : GgufTokenType::normal);
+    }
+    return types;
+}
 
 std::string sentencepiece_charsmap(std::string_view model) {
     for (const std::string_view normalizer : ProtoFields(model).all(3))

@@ -82,6 +82,17 @@ private:
     QTemporaryDir folder_;
 };
 
+/// The error that an action throws; empty if it throws none.
+template <class Action>
+QString failure(Action action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        return QString::fromStdString(error.what());
+    }
+    return {};
+}
+
 /// The error of opening `path`; empty if it opens.
 inline QString refusal(const std::string& path) {
     try {

@@ -159,4 +159,25 @@ inline Matrix read_fp8(const Checkpoint& checkpoint, const std::string& module, 
     return result;
 }
 
+/// compressed-tensors' NVFP4 (FORMATS II.3: the tensor's scale is divided by) and MX formats, whose scales are powers
+/// of two.
+inline Matrix read_blocks(const Checkpoint& checkpoint, const std::string& module, std::size_t inputs) {
+    constexpr float magnitudes[8] = {0, 0.5F, 1, 1.5F, 2, 3, 4, 6};
+    const auto packed = raw<std::uint8_t>(checkpoint, module + ".weight_packed"),
+               bytes = raw<std::uint8_t>(checkpoint, module + ".weight"),
+               scales = raw<std::uint8_t>(checkpoint, module + ".weight_scale");
+    const auto global = raw<float>(checkpoint, module + ".weight_global_scale");
+    const std::size_t count = packed.empty() ? bytes.size() : 2 * packed.size(), block = count / scales.size();
+    Matrix result(static_cast<Index>(count / inputs), static_cast<Index>(inputs));
+    for (std::size_t i = 0; i < count; ++i) {
+        const unsigned code = packed.empty() ? bytes[i] : packed[i / 2] >> (i % 2 == 0 ? 0 : 4) & 15U;
+        const float element = packed.empty() ? fp8_to_float<E4M3>(static_cast<std::uint8_t>(code))
+                                             : (code < 8 ? 1.0F : -1.0F) * magnitudes[code % 8];
+        const std::uint8_t scale = scales[i / block];
+        result.data()[i] =
+            element * (global.empty() ? std::ldexp(1.0F, scale - 127) : fp8_to_float<E4M3>(scale) / global.front());
+    }
+    return result;
+}
+
 } // namespace qs::test

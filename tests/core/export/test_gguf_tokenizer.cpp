@@ -3,10 +3,12 @@
 #include <QTemporaryDir>
 #include <QTest>
 
+#include <algorithm>
 #include <map>
 
 #include "core/base/atomic_file.h"
 #include "core/export/gguf_plan.h"
+#include "core/model/tokenizer_readers.h"
 #include "tests/core/model/tokenizer_files.h"
 
 using namespace qs;
@@ -74,6 +76,45 @@ class TestGgufTokenizer : public QObject {
 private slots:
     void demo() { compare(QUANTOSCOPE_RESOURCES_DIR "/demo"); }
 
+    /// Tokens of which the model has no embeddings are added ones, as a rule.
+    void more_tokens_than_embeddings() {
+        Files files;
+        json tokenizer = json::parse(read_file(QUANTOSCOPE_RESOURCES_DIR "/demo/tokenizer.json"));
+        tokenizer["added_tokens"].push_back({{"id", 1024}, {"content", "<image>"}, {"special", true}});
+        files.write("tokenizer.json", QByteArray::fromStdString(tokenizer.dump()));
+        Checkpoint checkpoint;
+        checkpoint.path = files.folder();
+        GgufPlan plan;
+        add_tokenizer_metadata(plan, checkpoint, 1024);
+        QCOMPARE(plan.notes, std::vector<std::string>{"1 tokens beyond the 1024 that the model embeds are left out"});
+    }
+
+    void chat_templates() {
+        Files files;
+        files.write("tokenizer.json",
+                    QByteArray::fromStdString(read_file(QUANTOSCOPE_RESOURCES_DIR "/demo/tokenizer.json")));
+        const auto entry = [&](const char* key) {
+            Checkpoint checkpoint;
+            checkpoint.path = files.folder();
+            GgufPlan plan;
+            add_tokenizer_metadata(plan, checkpoint, 1024);
+            plan.header.set("general.architecture", "llama");
+            const auto bytes = plan.header.bytes();
+            const std::string path = files.write(
+                "made.gguf", QByteArray(reinterpret_cast<const char*>(bytes.data()), qsizetype(bytes.size())));
+            return open_checkpoint(path)->config->value(key, json()).dump();
+        };
+        QCOMPARE(entry("tokenizer.chat_template"), std::string("null"));
+        files.write("tokenizer_config.json", R"({"chat_template": "{{ a }}", "pad_token": "<|eos|>"})");
+        QCOMPARE(entry("tokenizer.chat_template"), std::string("\"{{ a }}\""));
+        QCOMPARE(entry("tokenizer.ggml.padding_token_id"), std::string("1"));
+        files.write("tokenizer_config.json", R"({"chat_template": [{"name": "tool", "template": "{{ b }}"},
+                                                                   {"name": "default", "template": "{{ c }}"}]})");
+        QCOMPARE(entry("tokenizer.chat_template"), std::string("\"{{ c }}\""));
+        files.write("chat_template.jinja", "{{ d }}");
+        QCOMPARE(entry("tokenizer.chat_template"), std::string("\"{{ d }}\""));
+    }
+
     void golden_models_data() {
         QTest::addColumn<QString>("model");
         QTest::addRow("bpe") << "bpe.model";
@@ -83,6 +124,25 @@ private slots:
         QFETCH(QString, model);
         QTemporaryDir folder;
         compare(with_file(folder, QString::fromStdString(golden_tokenizers) + model, "tokenizer.model"));
+    }
+
+    /// Tokens that are found in a text before anything else are marked as such.
+    void types_of_sentencepiece_tokens() {
+        QTemporaryDir folder;
+        Checkpoint checkpoint;
+        checkpoint.path = with_file(folder, QString::fromStdString(golden_tokenizers) + "bpe.model", "tokenizer.model");
+        const auto source = open_tokenizer(checkpoint);
+        const auto types = sentencepiece_types(read_file(golden_tokenizers + "bpe.model"));
+        QCOMPARE(types.size(), source->traits().size);
+        QCOMPARE(types[0], GgufTokenType::unknown);
+        QCOMPARE(types[1], GgufTokenType::control);
+        QCOMPARE(std::ranges::count(types, GgufTokenType::byte), 256);
+        const auto user_defined = std::ranges::find(types, GgufTokenType::user_defined);
+        QVERIFY(user_defined != types.end());
+        QCOMPARE(source->piece(static_cast<TokenId>(user_defined - types.begin())), std::string("<sep>"));
+        std::vector<std::string> notes;
+        const auto made = converted(folder.path().toStdString(), notes);
+        QCOMPARE(made->encode("<sep>").back(), static_cast<TokenId>(user_defined - types.begin()));
     }
 
     void hugging_face_data() {

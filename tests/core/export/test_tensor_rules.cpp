@@ -6,20 +6,6 @@
 using namespace qs;
 using namespace qs::test;
 
-namespace {
-
-template <class Action>
-QString failure(Action action) {
-    try {
-        action();
-    } catch (const Error& error) {
-        return QString::fromStdString(error.what());
-    }
-    return {};
-}
-
-} // namespace
-
 class TestTensorRules : public QObject {
     Q_OBJECT
 
