@@ -321,8 +321,11 @@ ScoreSummary score_weights(const Decoder& decoder, const WeightHook& hook, const
         LayerActivations activations;
         for (int layer = 0; layer < decoder.config().layers; ++layer) {
             decoder.advance(decoder.weights().layer(layer), reference, activations, {}, job);
-            decoder.advance(decoder.weights().layer(layer, hook), model, activations, {}, job);
+            if (hook)
+                decoder.advance(decoder.weights().layer(layer, hook), model, activations, {}, job);
         }
+        if (!hook)
+            model = reference;
         const Head head = decoder.load_head();
         const auto distributions = [&](const Batch& batch, Index first, Index rows) {
             Matrix logits;

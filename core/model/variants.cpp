@@ -91,6 +91,7 @@ VariantWeights::VariantWeights(const Decoder& decoder, const std::vector<Variant
         }
     if (places.empty())
         return;
+    job.set_total(job.total() + CalibratedLayers::work(decoder, by_method, calibration));
     CalibratedLayers layers(decoder, by_method, calibration, job);
     LayerWeights target;
     for (int layer = 0; layer < decoder.config().layers; ++layer) {
