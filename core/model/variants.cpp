@@ -92,6 +92,7 @@ VariantWeights::VariantWeights(const Decoder& decoder, const std::vector<Variant
         }
     if (places.empty())
         return;
+    job.set_total(job.total() + CalibratedLayers::work(decoder, by_method, calibration));
     with_layer_math(device, [&](LayerMath* math) { make(decoder, places, by_method, calibration, job, math); });
 }
 

@@ -36,7 +36,7 @@ VariantResults evaluate_variants(const Decoder& decoder, const std::vector<Varia
 class VariantWeights {
 public:
     /// `decoder`, `device` and `job` must outlive the object and its hooks. Throws Error where a variant cannot be
-    /// made, Cancelled.
+    /// made, Cancelled. Adds what methods have to do to the total of `job`.
     VariantWeights(const Decoder& decoder, const std::vector<Variant>& variants, Device& device, JobControl& job,
                    const std::vector<std::vector<int>>& calibration = {});
     VariantWeights(const VariantWeights&) = delete;

@@ -61,7 +61,7 @@ void Screenshots::views_data() {
         for (const bool dark : {false, true})
             QTest::addRow("%s-%s", QByteArray(view).toLower().constData(), dark ? "dark" : "light")
                 << QString(view) << dark << false;
-    for (const char* page : {"Predictions", "Layer errors", "Text", "Skills", "Training"})
+    for (const char* page : {"Training", "Predictions", "Layer errors", "Text", "Skills"})
         for (const bool dark : {false, true})
             QTest::addRow("quality-%s-%s", QByteArray(page).toLower().replace(' ', '-').constData(),
                           dark ? "dark" : "light")
@@ -84,7 +84,7 @@ void Screenshots::showBlock(View& view) {
 void Screenshots::showPage(QualityView& view, const QString& page) {
     gui::Session* session = window_->session();
     session->setFormats(parse_specs("int8,nf4,int4,q3_K,int3,int2"));
-    view.methods()->setChosen(parse_methods(page == "Text" ? "rtn" : "rtn,gptq:act_order,static_groups,hqq"));
+    view.methods()->setChosen(parse_methods(page == "Text" ? "rtn" : "rtn,gptq:act_order,static_groups"));
     view.showPage(page);
     QTest::qWait(50);
     QVERIFY(QTest::qWaitFor([&] { return !session->running() && view.settled(); }, 240000));

@@ -3,6 +3,7 @@ quantoscope_test(test_pipeline SOURCES core/analysis/test_pipeline.cpp LABELS un
 quantoscope_test(test_bins SOURCES core/analysis/test_bins.cpp LABELS unit)
 quantoscope_test(test_recipe SOURCES core/analysis/test_recipe.cpp LABELS unit)
 quantoscope_test(test_compare SOURCES core/analysis/test_compare.cpp LABELS unit)
+quantoscope_test(test_pareto SOURCES core/analysis/test_pareto.cpp LABELS unit)
 quantoscope_test(test_throughput SOURCES core/analysis/test_throughput.cpp LABELS unit)
 quantoscope_test(test_fallback SOURCES core/device/test_fallback.cpp LABELS unit)
 quantoscope_test(test_device_group SOURCES core/device/test_device_group.cpp LABELS unit)

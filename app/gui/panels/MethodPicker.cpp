@@ -19,7 +19,7 @@ namespace qs::gui {
 MethodPicker::MethodPicker(QWidget* parent) : QDialog(parent), methods_(runnable_methods(true)) {
     setObjectName("methodPicker");
     setWindowTitle(tr("Methods"));
-    resize(760, 400);
+    resize(760, 340);
 
     list_ = new QTreeWidget(this);
     list_->setObjectName("methodList");

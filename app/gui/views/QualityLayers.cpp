@@ -115,8 +115,8 @@ void QualityLayers::layOut() {
         plot()->setHome(x, QCPRange(-0.6, last + 0.6));
         plot()->setLogSwitch(pane->axis(QCPAxis::atLeft), true);
     }
-    plot()->nameAxis(outputPane_->axis(QCPAxis::atLeft), tr("output error ‖ŷ−y‖/‖y‖"));
-    plot()->nameAxis(weightPane_->axis(QCPAxis::atLeft), tr("weight error ‖W−V‖/‖W‖"));
+    plot()->nameAxis(outputPane_->axis(QCPAxis::atLeft), tr("output error |ŷ−y| / |y|"));
+    plot()->nameAxis(weightPane_->axis(QCPAxis::atLeft), tr("weight error |W−V| / |W|"));
     plot()->nameAxis(weightPane_->axis(QCPAxis::atBottom), tr("layer"));
     outputPane_->axis(QCPAxis::atBottom)->setTickLabels(false);
     plot()->link(outputPane_->axis(QCPAxis::atBottom), weightPane_->axis(QCPAxis::atBottom));

@@ -161,7 +161,7 @@ void QualityScores::buildTable() {
         table_->setHorizontalHeaderItem(i, item);
     }
     table_->horizontalHeader()->setSectionResizeMode(QHeaderView::ResizeToContents);
-    table_->horizontalHeader()->setStretchLastSection(true);
+    table_->horizontalHeader()->setStretchLastSection(false);
     table_->horizontalHeader()->setMaximumSectionSize(widest_column);
     table_->verticalHeader()->hide();
     table_->verticalHeader()->setDefaultSectionSize(table_->fontMetrics().height() + 8);
@@ -306,7 +306,7 @@ void QualityScores::fitRanges() {
         plot()->setLogSwitch(axis, !share && least > 0);
         plot()->setLog(axis, log);
     }
-    plot()->setHome(along, bars_->shown(log, 0.3));
+    plot()->setHome(along, bars_->shown(log, 0.2));
     y->setRange(bars_->shown(log, 0.12));
     if (!log && bars_->shown(false, 0.12).lower == 0)
         y->setRangeLower(-0.06 * y->range().upper); // so that points at 0 are whole

@@ -93,7 +93,7 @@ void QualityText::buildControls(QBoxLayout* column) {
     QHBoxLayout* second = row();
     add(second, tr("To&kens"), tokens_);
     add(second, tr("Temperat&ure"), temperature_);
-    const std::array<QWidget*, 4> of_drawing{add(second, tr("Top-&p"), topP_), topP_, add(second, tr("See&d"), seed_),
+    const std::array<QWidget*, 4> of_drawing{add(second, tr("&Top-p"), topP_), topP_, add(second, tr("See&d"), seed_),
                                              seed_};
     second->addStretch();
     // The most probable token is not drawn.
@@ -169,10 +169,20 @@ void QualityText::ended() {
 }
 
 void QualityText::collect() {
-    if (auto texts = inbox_ ? inbox_->take() : std::nullopt) {
+    if (auto texts = inbox_ ? inbox_->take() : std::nullopt)
         texts_ = std::move(*texts);
-        fill();
-    }
+    else if (!texts_.empty())
+        return;
+    fill();
+}
+
+/// How far the models are that are to write: methods take them long.
+QString QualityText::makingText() const {
+    const auto job = job_.job();
+    if (!job || job->total() == 0)
+        return tr("Making the models…");
+    return tr("Making the models: %1")
+        .arg(percent(static_cast<double>(job->done()) / static_cast<double>(job->total())));
 }
 
 // --- drawing
@@ -238,7 +248,9 @@ void QualityText::fill() {
         fillRow(model);
     fitHeights();
     showButtons();
-    plot()->setNote(model_ ? QString() : tr("Continue the prompt to see where the formats leave the original."));
+    plot()->setNote(!model_                    ? tr("Continue the prompt to see where the formats leave the original.")
+                    : busy() && texts_.empty() ? makingText()
+                                               : QString());
     plot()->replot(QCustomPlot::rpQueuedReplot);
 }
 

@@ -45,6 +45,7 @@ protected:
 private:
     void buildControls(QBoxLayout* column);
     void collect();
+    QString makingText() const;
     void ended();
     void layOut();
     void fitHeights();

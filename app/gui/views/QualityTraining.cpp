@@ -38,6 +38,8 @@ constexpr int batch_ms = 50;
 constexpr int usual_steps = 100;
 /// Validations of a training, of which the curve consists.
 constexpr int most_validations = 20;
+/// Validating is to take less time than a step does, but not at the price of telling nothing.
+constexpr std::size_t least_validation_tokens = 1024;
 constexpr int text_columns = 2;
 constexpr int most_rows_shown = 4;
 /// Tokens of a step, by which the usual number of windows is chosen.
@@ -79,7 +81,7 @@ const QatPoint& KeptTraining::best() const {
 QualityTraining::QualityTraining(Session* session, const QualityData& data, QWidget* parent)
     : QualityPage(session, data, parent), format_(new QComboBox), loss_(new QComboBox), steps_(new QSpinBox),
       batch_(new QSpinBox), rate_(new QDoubleSpinBox), learned_(new QCheckBox(tr("Learn step si&zes"))),
-      run_(new QToolButton), caption_(new Caption), table_(new QTableWidget), export_(new QPushButton(tr("E&xport…"))),
+      run_(new QToolButton), caption_(new Caption), table_(new QTableWidget), export_(new QPushButton(tr("&Export…"))),
       remove_(new QPushButton(tr("Re&move"))) {
     auto* column = new QVBoxLayout(this);
     column->setContentsMargins(0, 0, 0, 0);
@@ -147,14 +149,14 @@ void QualityTraining::buildControls(QBoxLayout* column) {
         row->addWidget(widget);
     };
     QHBoxLayout* first = row();
-    add(first, tr("&Format"), format_);
+    add(first, tr("F&ormat"), format_);
     add(first, tr("&Loss"), loss_);
     first->addWidget(learned_);
     first->addStretch();
     first->addWidget(run_);
     QHBoxLayout* second = row();
     add(second, tr("&Steps"), steps_);
-    add(second, tr("&Batch"), batch_);
+    add(second, tr("Ba&tch"), batch_);
     add(second, tr("Learning &rate"), rate_);
     second->addStretch();
     caption_->setContentsMargins(8, 0, 8, 0);
@@ -213,7 +215,7 @@ QWidget* QualityTraining::buildTable() {
         table_->setHorizontalHeaderItem(i, item);
     }
     table_->horizontalHeader()->setSectionResizeMode(QHeaderView::ResizeToContents);
-    table_->horizontalHeader()->setStretchLastSection(true);
+    table_->horizontalHeader()->setStretchLastSection(false);
     table_->verticalHeader()->hide();
     table_->verticalHeader()->setDefaultSectionSize(table_->fontMetrics().height() + 8);
     table_->setEditTriggers(QAbstractItemView::NoEditTriggers);
@@ -240,6 +242,7 @@ QWidget* QualityTraining::buildTable() {
     panel->setObjectName("trainingList");
     connect(table_, &QTableWidget::itemSelectionChanged, this, [this] {
         showButtons();
+        tellState();
         fillCurves();
         plot()->replot(QCustomPlot::rpQueuedReplot);
     });
@@ -315,7 +318,9 @@ void QualityTraining::start() {
          run = std::move(run)](JobControl& job) mutable {
             ReadTexts texts = readTexts(*model, choice, 0);
             QatRequest request = requestOf(run);
-            split_windows(std::move(texts.calibration.windows), validate_every_window, most_validation_tokens, request);
+            const std::size_t a_step = static_cast<std::size_t>(run.batch) * static_cast<std::size_t>(choice.context);
+            split_windows(std::move(texts.calibration.windows), validate_every_window,
+                          std::clamp(a_step, least_validation_tokens, most_validation_tokens), request);
             run.source = texts.calibration.source;
             run.overlaps = texts.calibration.overlaps;
             run.training_tokens = scored_tokens(request.training);
@@ -503,6 +508,16 @@ void QualityTraining::fillCurves() {
             if (!std::isnan(point.loss))
                 losses.append({static_cast<double>(point.step), point.loss});
         }
+        if (!running_ && chosenRow()) {
+            const KeptTraining& kept = kept_[*chosenRow()];
+            caption_->setText(tr("%1: trained on %2 tokens of %3 in %4, validated with %5%6")
+                                  .arg(QString::fromStdString(kept.variant().text()))
+                                  .arg(kept.run.training_tokens)
+                                  .arg(QString::fromStdString(kept.run.source), duration(kept.run.curve.back().seconds))
+                                  .arg(kept.run.validation_tokens)
+                                  .arg(kept.run.overlaps ? tr("; what is measured was trained on") : QString()));
+            return;
+        }
         if (!running_) {
             const QatPoint& point = kept_[chosenRow().value_or(kept_.size() - 1)].best();
             best.append({static_cast<double>(point.step), point.validation_perplexity});
@@ -679,7 +694,7 @@ void QualityTraining::showButtons() {
         } catch (const Error& error) {
             reason = QString::fromUtf8(error.what());
         }
-    export_->setText(writing_.busy() ? tr("Cancel export") : tr("E&xport…"));
+    export_->setText(writing_.busy() ? tr("Cancel &export") : tr("&Export…"));
     export_->setEnabled(writing_.busy() || (chosenRow() && reason.isEmpty()));
     export_->setToolTip(reason.isEmpty() ? tr("Write the trained weights, as the format made them, as a safetensors "
                                               "checkpoint that opens as a model")

@@ -36,10 +36,21 @@ constexpr int most_tokens = 10'000'000;
 constexpr int longest_context = 1 << 17;
 constexpr int least_calibration = 128;
 
+/// Stories, sums and facts; empty where the program is without its resources.
+std::filesystem::path demoText() {
+    try {
+        return resource_dir() / "demo" / "eval.txt";
+    } catch (const Error&) {
+        return {};
+    }
+}
+
 bool isText(const QMimeData& data) {
     const auto urls = data.urls();
-    return urls.size() == 1 && urls.front().isLocalFile() &&
-           urls.front().toLocalFile().endsWith(".txt", Qt::CaseInsensitive);
+    if (urls.size() != 1 || !urls.front().isLocalFile())
+        return false;
+    const QString file = urls.front().toLocalFile();
+    return file.endsWith(".txt", Qt::CaseInsensitive) || file.endsWith(".md", Qt::CaseInsensitive);
 }
 
 } // namespace
@@ -91,7 +102,7 @@ QWidget* QualityView::buildControls() {
     grid->setHorizontalSpacing(8);
     grid->setVerticalSpacing(4);
     texts_->setObjectName("evaluationText");
-    texts_->setToolTip(tr("What the model has to predict; a .txt file can be dropped here"));
+    texts_->setToolTip(tr("What the model has to predict; a .txt or .md file can be dropped here"));
     context_->setObjectName("evaluationContext");
     context_->setRange(2, longest_context);
     context_->setToolTip(tr("Tokens of a window, each of which is run on its own"));
@@ -143,7 +154,7 @@ QWidget* QualityView::buildControls() {
     grid->addWidget(calibrationLabel_, 1, 0, Qt::AlignRight);
     grid->addWidget(calibration_, 1, 1);
     grid->addWidget(calibrationTokens_, 1, 2);
-    grid->addWidget(label(tr("&Inputs"), inputs_), 1, 3, Qt::AlignRight);
+    grid->addWidget(label(tr("I&nputs"), inputs_), 1, 3, Qt::AlignRight);
     grid->addWidget(inputs_, 1, 4);
     grid->addWidget(run_, 1, 5);
     grid->addWidget(caption_, 2, 0, 1, 6);
@@ -306,10 +317,9 @@ void QualityView::fillTexts() {
     if (data_.model && data_.model->material)
         return texts_->setEntries({{tr("held-out text"), QString::fromStdString(data_.model->material->text.string())}},
                                   {});
-    const std::filesystem::path demo = resource_dir() / "demo" / "eval.txt";
     QList<TextChooser::Entry> last;
-    if (std::filesystem::exists(demo))
-        last = {{tr("the demo's stories and facts"), QString::fromStdString(demo.string())}};
+    if (const std::filesystem::path demo = demoText(); std::filesystem::exists(demo))
+        last = {{tr("the demo's text"), QString::fromStdString(demo.string())}};
     texts_->setEntries({}, last);
 }
 
@@ -350,6 +360,13 @@ void QualityView::fillVariants() {
     const auto activations = static_cast<Activations>(inputs_->currentData().toInt());
     for (Variant& variant : combine(session()->formats(), methodPicker_->chosen(), activations))
         (why_not(variant, true).empty() ? data_.variants : data_.left_out).push_back(std::move(variant));
+    // What is no longer kept is not held by its results either.
+    const auto forgotten = [this](const auto& of) {
+        return of.first.trained && std::ranges::find(training_->kept(), of.first.trained, &KeptTraining::weights) ==
+                                       training_->kept().end();
+    };
+    std::erase_if(data_.results, forgotten);
+    std::erase_if(data_.skills, forgotten);
     for (const KeptTraining& kept : training_->kept()) {
         Variant variant = kept.variant();
         variant.activations = activations;
@@ -394,7 +411,8 @@ QualityView::Findings QualityView::work(const Question& question, const std::vec
         return findings;
     if (ask_reference)
         findings.reference_skills = score_skills(model.decoder, *model.tokenizer, model.skills, {}, job);
-    const VariantWeights weights(model.decoder, variants, *question.device, job, calibration);
+    JobControl asking(&job); // with progress of its own
+    const VariantWeights weights(model.decoder, variants, *question.device, asking, calibration);
     for (std::size_t i = 0; i < variants.size(); ++i) {
         box.put(findings);
         findings.skills.push_back(score_skills(model.decoder, *model.tokenizer, model.skills, weights.hook(i), job));
@@ -523,8 +541,8 @@ QString QualityView::progressText() const {
 
 /// What methods were calibrated on, where one was; empty else.
 QString QualityView::calibrationText() const {
-    const auto calibrated = [](const auto& of) { return of.first.calibrates(); };
-    if (!std::ranges::any_of(data_.results, calibrated) || calibrated_.source.empty())
+    const auto calibrated = [this](const Variant& variant) { return variant.calibrates() && data_.result(variant); };
+    if (!std::ranges::any_of(data_.variants, calibrated) || calibrated_.source.empty())
         return {};
     const QString source = QString::fromStdString(
         answered_.texts.calibration.empty() ? calibrated_.source : answered_.texts.calibration.filename().string());

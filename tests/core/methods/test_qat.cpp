@@ -1,6 +1,7 @@
 // Before Qt, whose macro `emit` is a name in it.
 #include <tbb/global_control.h>
 
+#include <QDir>
 #include <QTemporaryDir>
 #include <QTest>
 
@@ -227,7 +228,10 @@ private slots:
             const QatRequest request = tiny_request(model, "int3:group=8");
             const QatResult result = train(decoder, request);
             AtomicFile file(folder.filePath("model.safetensors").toStdString());
-            write_trained(decoder, result.hook(), file, folder.path().toStdString(), job_);
+            JobControl writing;
+            write_trained(decoder, result.hook(), file, folder.path().toStdString(), writing);
+            QVERIFY(writing.total() > 0);
+            QCOMPARE(writing.done(), writing.total());
             const Decoder written = open_decoder(folder.path());
             const std::vector<int> ids = tiny_ids(model);
             QVERIFY2(written.run(ids) == decoder.run(ids, result.hook()), model);
@@ -235,6 +239,28 @@ private slots:
         }
         const Decoder gguf = open_decoder(tiny_models + "llama/model.gguf");
         QVERIFY(refusal([&] { check_writable(gguf); }).contains("GGUF"));
+    }
+
+    /// A cancelled export leaves nothing behind.
+    void writing_can_be_cancelled() {
+        const QTemporaryDir folder;
+        const Decoder decoder = open_decoder(tiny_models + "llama");
+        {
+            AtomicFile file(folder.filePath("model.safetensors").toStdString());
+            JobControl writing;
+            writing.cancel();
+            QVERIFY_EXCEPTION_THROWN(write_trained(decoder, {}, file, folder.path().toStdString(), writing), Cancelled);
+        }
+        QVERIFY(QDir(folder.path()).isEmpty());
+    }
+
+    void says_what_can_be_trained() {
+        QVERIFY(why_not_trained(parse_spec("int3")).empty());
+        QVERIFY(why_not_trained(parse_spec("Q4_K_M")).empty());
+        QVERIFY(!why_not_trained(parse_spec("iq2_xxs")).empty());
+        QVERIFY(has_learned_steps(parse_spec("int3")));
+        QVERIFY(!has_learned_steps(parse_spec("int3:affine")) && !has_learned_steps(parse_spec("nf4")));
+        QVERIFY(usual_learning_rate(2.125) > usual_learning_rate(4.5));
     }
 
     void refuses_what_it_cannot_train() {
