@@ -343,8 +343,11 @@ ScoreSummary score_weights_with(LayerMath* math, const Decoder& decoder, const W
     };
     for (int layer = 0; layer < decoder.config().layers; ++layer) {
         advance(decoder.weights().layer(layer), reference);
-        advance(decoder.weights().layer(layer, hook), model);
+        if (hook)
+            advance(decoder.weights().layer(layer, hook), model);
     }
+    if (!hook)
+        model = reference;
     const Head head = decoder.load_head();
     ReadyHead ready_head;
     runner.prepare(head, ready_head);
