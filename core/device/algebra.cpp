@@ -136,10 +136,11 @@ DeviceMatrix DeviceMatrix::part(std::size_t row, std::size_t column, std::size_t
 }
 
 DeviceMatrix DeviceMatrix::reshaped(std::size_t rows, std::size_t columns) const {
+    matrix_bytes(type_, rows, columns, columns); // whether there are such matrices
     const bool without_gaps = stride_ == columns_ || rows_ <= 1;
-    if (!without_gaps ||
-        matrix_bytes(type_, rows, columns, columns) > matrix_bytes(type_, 1, rows_ * columns_, rows_ * columns_))
-        throw Error("matrix", shape_text(*this) + " cannot be taken for one of " + shape_text(rows, columns));
+    if (!without_gaps || rows * columns > rows_ * columns_)
+        throw Error("matrix",
+                    "a " + shape_text(*this) + " matrix cannot be taken for one of " + shape_text(rows, columns));
     DeviceMatrix reshaped = *this;
     reshaped.rows_ = rows;
     reshaped.columns_ = reshaped.stride_ = columns;

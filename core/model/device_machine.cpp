@@ -34,10 +34,11 @@ void DeviceTensor::resize(Algebra& algebra, Index rows, Index columns) {
     if (!memory_ || memory_->rows() * memory_->columns() < needed) {
         memory_.reset();
         matrix_.reset();
-        memory_ = algebra.make(DType::f32, 1, needed);
-        // Where the device has none left, the algebra makes it on the host.
-        if (memory_->place() == MatrixMemory::host && needed > 0)
+        const DeviceMatrix made = algebra.make(DType::f32, count_of(rows), count_of(columns));
+        // Where the device has no memory left, the algebra makes it on the host.
+        if (made.place() == MatrixMemory::host && needed > 0)
             throw Error("the model", "does not fit in the memory of the GPU", "use --device cpu");
+        memory_ = made;
     }
     matrix_ = memory_->reshaped(count_of(rows), count_of(columns));
 }

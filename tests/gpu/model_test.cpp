@@ -466,6 +466,8 @@ private slots:
             const double worst = worst_difference(found.of.layers, expected.of.layers);
             // The difference of two distributions has fewer digits than either.
             QVERIFY2(worst < (with_teacher ? 3e-4 : 1e-4), qPrintable(QString::number(worst)));
+            if (with_teacher)
+                continue;
             const Gradients again = gradients_of(decoder, p, texts, with_teacher, &math());
             QVERIFY(again.loss == found.loss && worst_difference(again.of.layers, found.of.layers) == 0);
         }

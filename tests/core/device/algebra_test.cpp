@@ -267,6 +267,16 @@ private slots:
                 QCOMPARE(a.at(row, column), before.at(row, column) + (row == column ? 1.0 : 0.0));
     }
 
+    void memory_takes_other_shapes() {
+        std::vector<float> values{1, 2, 3, 4, 5, 6, 7, 8};
+        const DeviceMatrix all = host_matrix(values.data(), 2, 4), other = all.reshaped(2, 3);
+        QCOMPARE(other.rows(), std::size_t{2});
+        QCOMPARE(other.stride(), std::size_t{3});
+        QCOMPARE(other.part(1, 1, 1, 1).as<float>()[0], 5.0F);
+        QVERIFY_EXCEPTION_THROWN(all.reshaped(3, 3), Error);
+        QVERIFY_EXCEPTION_THROWN(all.part(0, 0, 2, 2).reshaped(1, 4), Error);
+    }
+
     void shapes_must_fit() {
         Matrix<float> a(3, 4), b(5, 2), c(3, 2), square(3, 3);
         Matrix<double> d(4, 2);
