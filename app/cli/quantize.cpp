@@ -6,10 +6,13 @@
 #include "app/cli/running.h"
 #include "app/cli/table.h"
 #include "app/cli/text_options.h"
+#include "core/base/mapped_file.h"
+#include "core/checkpoint/text.h"
 #include "core/export/gguf_export.h"
 #include "core/export/huggingface_export.h"
 #include "core/export/layout.h"
 #include "core/model/collect_imatrix.h"
+#include "core/model/skills.h"
 #include "core/model/text_windows.h"
 
 namespace qs::cli {
@@ -22,7 +25,7 @@ struct Options {
     std::string checkpoint, format, recipe, method = "rtn", imatrix, layout = "auto", output;
     std::vector<std::string> tensor_types;
     TextOptions calibration;
-    int calibration_tokens = 8192;
+    int calibration_tokens = usual_calibration_tokens;
     bool overwrite = false, json = false;
     DeviceOptions device;
 };
@@ -38,6 +41,7 @@ struct Plan {
 struct Run {
     Plan plan;
     std::size_t calibration_tokens = 0;
+    std::string calibration_source; ///< file
     ExportSummary summary;
     double seconds = 0;
 };
@@ -104,12 +108,23 @@ Plan plan_of(const Options& options) {
     return plan;
 }
 
-/// The windows that the method is calibrated on. Throws UsageError where there is no text.
-std::vector<std::vector<int>> calibration_windows(const Options& options, const Decoder& decoder,
-                                                  const std::string& method, Index& context) {
-    if (!options.calibration.given())
-        throw UsageError("--method: " + method + " is calibrated on a text; --calibration or --ids is required");
-    auto windows = options.calibration.windows(options.calibration.file(), decoder, context);
+/// The windows of the text that the command names, or else of one that lies beside the model or is the program's own;
+/// `source` becomes its file.
+std::vector<std::vector<int>> calibration_windows(const Options& options, const Decoder& decoder, Index& context,
+                                                  std::string& source) {
+    std::vector<std::vector<int>> windows;
+    if (options.calibration.given()) {
+        source = options.calibration.file();
+        windows = options.calibration.windows(source, decoder, context);
+    } else {
+        const Checkpoint& checkpoint = decoder.weights().checkpoint();
+        source = usual_text(checkpoint).string();
+        const auto file = MappedFile::open(source);
+        const std::string_view text = as_text(file->bytes());
+        const std::string separator = usual_separator(text);
+        context = usual_context(decoder.config(), !separator.empty());
+        windows = text_windows(*options.calibration.open(checkpoint), decoder.config(), text, {separator, context, 0});
+    }
     keep_tokens(windows, static_cast<std::size_t>(options.calibration_tokens));
     return windows;
 }
@@ -134,10 +149,10 @@ std::optional<ImportanceMatrix> importance_of(const Options& options, const std:
         return std::nullopt;
     const Decoder decoder(model);
     Index context = 0;
-    const auto windows = calibration_windows(options, decoder, "imatrix", context);
+    const auto windows = calibration_windows(options, decoder, context, run.calibration_source);
     run.calibration_tokens = scored_tokens(windows);
     ImatrixCollector collector(static_cast<std::uint32_t>(context));
-    collector.add_dataset(fs::path(options.calibration.file()).filename().string());
+    collector.add_dataset(fs::path(run.calibration_source).filename().string());
     with_progress(
         [&](JobControl& job) { return collect_imatrix(decoder, windows, collector, job, options.device.threads); });
     return collector.importance();
@@ -173,7 +188,7 @@ void write_folder(const Options& options, const std::shared_ptr<const Checkpoint
     const MethodSpec& method = request.variant.method;
     if (qs::method(method.id).calibrates && method.id != "llm_int8") {
         Index context = 0;
-        request.calibration = calibration_windows(options, decoder, method.id, context);
+        request.calibration = calibration_windows(options, decoder, context, run.calibration_source);
     }
     run.calibration_tokens = scored_tokens(request.calibration);
     run.summary =
@@ -183,7 +198,7 @@ void write_folder(const Options& options, const std::shared_ptr<const Checkpoint
 }
 
 Run run(const Options& options) {
-    Run run{plan_of(options), 0, {}, 0};
+    Run run{plan_of(options), 0, {}, {}, 0};
     const auto start = std::chrono::steady_clock::now();
     const auto checkpoint = open_checkpoint(options.checkpoint);
     run.plan.layout == "gguf" ? write_gguf(options, checkpoint, run) : write_folder(options, checkpoint, run);
@@ -200,6 +215,7 @@ Json document(const Options& options, const Run& run) {
             {"format", run.plan.variant.format.text()},
             {"method", run.plan.variant.method.text()},
             {"calibration_tokens", run.calibration_tokens},
+            {"calibration_text", run.calibration_source.empty() ? Json() : Json(run.calibration_source)},
             {"tensors", run.summary.tensors},
             {"bytes", run.summary.bytes},
             {"bits_per_weight", json_number(run.summary.bits_per_weight)},
@@ -220,7 +236,7 @@ std::string text(const Options& options, const Run& run) {
                fixed(run.seconds, 1)});
     std::string text = table.text();
     if (run.calibration_tokens > 0)
-        text += fmt::format("calibrated on {} tokens\n", run.calibration_tokens);
+        text += fmt::format("calibrated on {} tokens of {}\n", run.calibration_tokens, run.calibration_source);
     for (const std::string& note : run.summary.notes)
         text += "note: " + note + "\n";
     return text;
@@ -265,7 +281,9 @@ void add_quantize(CLI::App& app, Action& action) {
                     "folder in the layout of bitsandbytes, GPTQ, AWQ, HQQ or compressed-tensors");
     command->add_option("CHECKPOINT", options->checkpoint, "File or folder of the model")->required();
     add_formats(*command, *options);
-    options->calibration.add(*command, "calibrate gptq, awq and imatrix on", "--calibration");
+    options->calibration.add(
+        *command, "calibrate gptq, awq and imatrix on (default: one beside the model, or one of the program's own)",
+        "--calibration");
     command->add_option("--calibration-tokens", options->calibration_tokens, "Calibrate on the first N tokens at most")
         ->type_name("N")
         ->check(CLI::PositiveNumber)

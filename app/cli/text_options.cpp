@@ -56,8 +56,7 @@ void TextOptions::add(CLI::App& command, const std::string& use, const std::stri
     command
         .add_option("--tokenizer", tokenizer,
                     "Folder or file of the tokenizer, where it is neither in the checkpoint nor beside it")
-        ->type_name("PATH")
-        ->needs(text_option);
+        ->type_name("PATH");
 }
 
 const std::string& TextOptions::file() const {

@@ -72,6 +72,11 @@ std::filesystem::path general_text() {
     return resource_dir() / "text" / "general.txt";
 }
 
+std::filesystem::path usual_text(const Checkpoint& checkpoint) {
+    const auto material = material_of(checkpoint);
+    return material ? material->text : general_text();
+}
+
 double SkillScore::share() const {
     return asked > 0 ? static_cast<double>(right) / static_cast<double>(asked) : 0;
 }

@@ -30,6 +30,8 @@ std::optional<ModelMaterial> material_of(const Checkpoint& checkpoint);
 /// The program's own text of many kinds, some 2,800 words, for models that nothing lies beside. Throws Error where the
 /// program's resources are missing.
 std::filesystem::path general_text();
+/// The text that lies beside a model, or else general_text().
+std::filesystem::path usual_text(const Checkpoint& checkpoint);
 
 /// How often a model gave exactly the right answer.
 struct SkillScore {

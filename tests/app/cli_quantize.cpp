@@ -130,6 +130,19 @@ private slots:
             QVERIFY2(outcome.out.contains(part), part);
     }
 
+    /// Without a text the one beside the model serves, or else the program's own.
+    void usual_calibration_text() {
+        const QStringList options{"--format", "int4", "--method", "gptq", "--calibration-tokens", "600"};
+        const Outcome beside = quantize(options, "beside");
+        QVERIFY2(beside.status == 0 && beside.out.contains("of " + demo.toUtf8() + "/eval.txt"),
+                 (beside.out + beside.error).constData());
+        QVERIFY(QDir().mkpath(path("bare")));
+        for (const QString name : {"config.json", "tokenizer.json", "model.safetensors"})
+            QVERIFY(QFile::copy(demo + "/" + name, path("bare/" + name)));
+        const Outcome own = run_cli(QStringList{"quantize", path("bare"), "-o", path("own")} + options);
+        QVERIFY2(own.status == 0 && own.out.contains("text/general.txt"), (own.out + own.error).constData());
+    }
+
     void wrong_usage_data() {
         QTest::addColumn<QStringList>("options");
         QTest::addColumn<QString>("output");
@@ -147,7 +160,6 @@ private slots:
         row("wrong rule", {"--format", "q8_0", "--tensor-type", "attn_v"}, "out.gguf", "--tensor-type");
         row("undefined method", {"--format", "fp8_e4m3", "--method", "gptq"}, "out", "fp8_e4m3");
         row("method of no GGUF", {"--format", "q8_0", "--method", "gptq"}, "out.gguf", "gptq");
-        row("no text", {"--format", "int4", "--method", "gptq"}, "out", "--calibration");
         row("unknown layout", {"--format", "int4", "--layout", "gptk"}, "out", "gptq");
         row("wrong layout", {"--format", "nf4", "--layout", "gptq"}, "out", "nf4");
         row("not stored", {"--format", "mxint8"}, "out", "none of the layouts");
