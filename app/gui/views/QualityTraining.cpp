@@ -26,7 +26,6 @@
 #include "app/gui/views/View.h"
 #include "core/analysis/throughput.h"
 #include "core/base/atomic_file.h"
-#include "core/formats/registry.h"
 #include "core/methods/fake_quantizer.h"
 
 namespace qs::gui {
@@ -285,7 +284,7 @@ void QualityTraining::adjustToFormat() {
     if (row < 0)
         return;
     const FormatSpec& spec = offered_[static_cast<std::size_t>(row)];
-    rate_->setValue(usual_learning_rate(format(spec.id).nominal_bits(spec)));
+    rate_->setValue(usual_learning_rate(spec));
     const bool can = has_learned_steps(spec);
     learned_->setEnabled(can && !job_.busy());
     if (!can)

@@ -259,7 +259,7 @@ private slots:
         QVERIFY(!why_not_trained(parse_spec("iq2_xxs")).empty());
         QVERIFY(has_learned_steps(parse_spec("int3")));
         QVERIFY(!has_learned_steps(parse_spec("int3:affine")) && !has_learned_steps(parse_spec("nf4")));
-        QVERIFY(usual_learning_rate(2.125) > usual_learning_rate(4.5));
+        QVERIFY(usual_learning_rate(parse_spec("int2")) > usual_learning_rate(parse_spec("nf4")));
     }
 
     void refuses_what_it_cannot_train() {
