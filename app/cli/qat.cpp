@@ -114,7 +114,7 @@ Run run(const Options& options) {
     // What cannot be written is found out before the work begins.
     std::optional<AtomicFile> output;
     if (!options.output.empty()) {
-        check_writable(decoder);
+        check_writable(decoder, options.output);
         output.emplace(options.output);
     }
     const auto tokenizer = options.tokenizer.empty() ? open_tokenizer(*run.checkpoint)
@@ -145,7 +145,7 @@ Run run(const Options& options) {
     run.notes = tell_notes(*device);
     if (output)
         write_trained(decoder, options.write_master ? run.result.master_hook() : run.result.hook(), *output,
-                      std::filesystem::absolute(options.output).parent_path(), job);
+                      options.output, *device, job);
     return run;
 }
 
@@ -291,7 +291,7 @@ void add_qat(CLI::App& app, Action& action) {
         ->type_name("PATH");
     command
         ->add_option("-o,--output", options->output,
-                     "Write the trained weights, as the format made them, to this safetensors file")
+                     "Write the trained weights, as the format made them, to this safetensors or .gguf file")
         ->type_name("FILE");
     command->add_flag("--master", options->write_master,
                       "Write the weights before the format instead, to be quantized by other programs");

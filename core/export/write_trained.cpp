@@ -4,7 +4,9 @@
 
 #include "core/base/error.h"
 #include "core/export/companions.h"
+#include "core/export/gguf_export.h"
 #include "core/export/safetensors_file.h"
+#include "core/formats/registry.h"
 
 namespace qs {
 
@@ -17,18 +19,12 @@ std::map<std::size_t, LinearTensor> linears_by_tensor(const WeightReader& reader
     return result;
 }
 
-} // namespace
-
-void check_writable(const Decoder& decoder) {
-    if (decoder.config().gguf)
-        throw Error(decoder.weights().checkpoint().path.string(),
-                    "is a GGUF file, whose trained weights cannot be written as safetensors",
-                    "train the model's safetensors");
+bool is_gguf(const std::filesystem::path& path) {
+    return path.extension() == ".gguf";
 }
 
-void write_trained(const Decoder& decoder, const WeightHook& hook, AtomicFile& file,
-                   const std::filesystem::path& folder, JobControl& job) {
-    check_writable(decoder);
+void write_safetensors(const Decoder& decoder, const WeightHook& hook, AtomicFile& file,
+                       const std::filesystem::path& folder, JobControl& job) {
     const Checkpoint& checkpoint = decoder.weights().checkpoint();
     const auto trained = linears_by_tensor(decoder.weights());
     std::vector<SafetensorsEntry> entries;
@@ -59,6 +55,24 @@ void write_trained(const Decoder& decoder, const WeightHook& hook, AtomicFile& f
     }
     file.commit();
     copy_companions(checkpoint, folder);
+}
+
+} // namespace
+
+void check_writable(const Decoder& decoder, const std::filesystem::path& path) {
+    if (decoder.config().gguf && !is_gguf(path))
+        throw Error(decoder.weights().checkpoint().path.string(),
+                    "is a GGUF file, whose trained weights cannot be written as safetensors",
+                    "name the output OUT.gguf");
+}
+
+void write_trained(const Decoder& decoder, const WeightHook& hook, AtomicFile& file, const std::filesystem::path& path,
+                   Device& device, JobControl& job) {
+    check_writable(decoder, path);
+    if (is_gguf(path))
+        export_gguf(decoder.weights().shared_checkpoint(), {parse_spec("fp32"), nullptr, {}, hook}, device, job, file);
+    else
+        write_safetensors(decoder, hook, file, std::filesystem::absolute(path).parent_path(), job);
 }
 
 } // namespace qs

@@ -329,8 +329,11 @@ QatResult train_qat(const Decoder& decoder, const QatRequest& request, Device& d
     return arena.execute([&] { return Training(decoder, request, device, job).run(on_progress); });
 }
 
-double usual_learning_rate(double bits_per_weight) {
-    return bits_per_weight < 4.25 ? 5e-4 : 5e-5;
+double usual_learning_rate(const FormatSpec& chosen) {
+    constexpr double far = 5e-4, near = 5e-5;
+    if (recipe_of(chosen) != nullptr)
+        return near;
+    return format(chosen.id).nominal_bits(chosen) < 4.25 ? far : near;
 }
 
 std::string why_not_trained(const FormatSpec& chosen) {

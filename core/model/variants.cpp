@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/device/with_layer_math.h"
+#include "core/formats/recipe.h"
 #include "core/formats/registry.h"
 #include "core/model/calibrated_layers.h"
 
@@ -61,7 +62,8 @@ std::string why_not(const Variant& variant, bool calibrated) {
         return "needs a text to calibrate on";
     if (!is_defined(variant))
         return "is made by a method that is not defined for the format";
-    if (variant.rounds_to_nearest() && format(variant.format.id).importance == Importance::required)
+    if (variant.rounds_to_nearest() && recipe_of(variant.format) == nullptr &&
+        format(variant.format.id).importance == Importance::required)
         return "needs an importance matrix";
     return {};
 }

@@ -124,6 +124,7 @@ public:
     WeightReader(std::shared_ptr<const Checkpoint> checkpoint, DecoderConfig config);
 
     const Checkpoint& checkpoint() const { return *checkpoint_; }
+    const std::shared_ptr<const Checkpoint>& shared_checkpoint() const { return checkpoint_; }
     const DecoderConfig& config() const { return config_; }
 
     /// The linear layers of all layers, in the order in which they are used.

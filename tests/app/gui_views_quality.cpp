@@ -80,6 +80,7 @@ private slots:
     void failureIsTold();
     void modelThatCannotRunIsExplained();
     void methodsAreCalibratedAndPlotted();
+    void stoppedMethodsLeaveTheRest();
     void methodsThatTakeNoFormatSayWhy();
     void inputsAreRounded();
     void trainingIsKeptComparedAndExported();
@@ -380,6 +381,22 @@ void QualityTest::methodsAreCalibratedAndPlotted() {
     QVERIFY(page.bars()->bars()[1].value != core.variants[1].scores.perplexity);
 }
 
+void QualityTest::stoppedMethodsLeaveTheRest() {
+    Shown shown("int4");
+    const double rounded = shown.view.scores()->bars()->bars()[0].value;
+    auto* button = shown.view.findChild<QToolButton*>("evaluate");
+    shown.view.methods()->setChosen(parse_methods("rtn,awq"));
+    QVERIFY(QTest::qWaitFor([&] { return button->text() == "Stop"; }, patience_ms));
+    QTest::mouseClick(button, Qt::LeftButton);
+    QVERIFY(settle(shown.view));
+    QCOMPARE(shown.view.data().results.size(), std::size_t{1});
+    QTest::mouseClick(button, Qt::LeftButton);
+    QCOMPARE(shown.view.data().results.size(), std::size_t{1}); // goes on with what is missing
+    QVERIFY(QTest::qWaitFor([&] { return allAreThere(shown.view); }, patience_ms));
+    QCOMPARE(shown.view.scores()->bars()->bars()[0].value, rounded);
+    QVERIFY(shown.view.scores()->bars()->bars()[1].value > 0);
+}
+
 void QualityTest::methodsThatTakeNoFormatSayWhy() {
     Shown shown("int4");
     QVERIFY(!methodItem(shown.view, "gptq")->isDisabled());
@@ -420,7 +437,7 @@ void QualityTest::trainingIsKeptComparedAndExported() {
     shown.view.showPage("Training");
     QualityTraining& page = *shown.view.training();
     QCOMPARE(page.findChild<QComboBox*>("trainingFormat")->currentText(), QString("int2"));
-    QCOMPARE(page.findChild<QDoubleSpinBox*>("trainingRate")->value(), usual_learning_rate(2.125));
+    QCOMPARE(page.findChild<QDoubleSpinBox*>("trainingRate")->value(), usual_learning_rate(parse_spec("int2")));
     page.findChild<QSpinBox*>("trainingSteps")->setValue(4);
     auto* button = page.findChild<QToolButton*>("train");
     QTest::mouseClick(button, Qt::LeftButton);

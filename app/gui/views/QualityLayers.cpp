@@ -165,13 +165,15 @@ void QualityLayers::fill() {
 void QualityLayers::fillLines() {
     std::vector<LegendEntry> entries;
     const QString hovered = plot()->keys()->hovered();
+    // Of several methods the selected format's are compared.
+    const bool crowded = lines_.size() > most_prominent && lines_.size() > session()->formats().size();
     for (const Line& line : lines_) {
         const QString key = labelOf(line.variant);
         QColor colour = Theme::instance().format(line.variant.format);
         const bool strong = selected(line.variant);
         entries.push_back({key, key, colour, LegendEntry::Mark::line, true, strong, lineOf(line.variant)});
         const bool raised = strong || hovered == key;
-        if (entries.size() > most_prominent && !raised)
+        if ((entries.size() > most_prominent || crowded) && !raised)
             colour.setAlphaF(0.3F);
         for (QCPGraph* graph : {line.output, line.weight}) {
             QVector<QCPGraphData> points;

@@ -27,7 +27,6 @@
 #include "core/analysis/throughput.h"
 #include "core/base/atomic_file.h"
 #include "core/export/write_trained.h"
-#include "core/formats/registry.h"
 #include "core/methods/fake_quantizer.h"
 
 namespace qs::gui {
@@ -286,7 +285,7 @@ void QualityTraining::adjustToFormat() {
     if (row < 0)
         return;
     const FormatSpec& spec = offered_[static_cast<std::size_t>(row)];
-    rate_->setValue(usual_learning_rate(format(spec.id).nominal_bits(spec)));
+    rate_->setValue(usual_learning_rate(spec));
     const bool can = has_learned_steps(spec);
     learned_->setEnabled(can && !job_.busy());
     if (!can)
@@ -425,9 +424,15 @@ void QualityTraining::chooseExport() {
     auto* dialog = new QFileDialog(this, tr("Export the trained weights"));
     dialog->setAttribute(Qt::WA_DeleteOnClose);
     dialog->setAcceptMode(QFileDialog::AcceptSave);
-    dialog->setNameFilters({tr("Safetensors (*.safetensors)")});
-    dialog->setDefaultSuffix("safetensors");
-    dialog->selectFile(proposal + ".safetensors");
+    const QString gguf = tr("GGUF (*.gguf)"), safetensors = tr("Safetensors (*.safetensors)");
+    const bool from_gguf = data().model->decoder.config().gguf;
+    dialog->setNameFilters(from_gguf ? QStringList{gguf} : QStringList{safetensors, gguf});
+    const auto followFilter = [dialog, gguf](const QString& filter) {
+        dialog->setDefaultSuffix(filter == gguf ? "gguf" : "safetensors");
+    };
+    connect(dialog, &QFileDialog::filterSelected, dialog, followFilter);
+    followFilter(dialog->nameFilters().first());
+    dialog->selectFile(proposal + '.' + dialog->defaultSuffix());
     connect(dialog, &QFileDialog::fileSelected, this, [this, weights = kept.weights](const QString& path) {
         const auto found = std::ranges::find(kept_, weights, &KeptTraining::weights);
         if (found != kept_.end())
@@ -439,7 +444,7 @@ void QualityTraining::chooseExport() {
 void QualityTraining::exportTo(std::size_t place, const QString& path) {
     written_.clear();
     writing_.start(
-        [model = data().model, variant = kept_[place].variant(), path](JobControl& job) {
+        [model = data().model, variant = kept_[place].variant(), device = session()->device(), path](JobControl& job) {
             const std::filesystem::path target = std::filesystem::absolute(path.toStdString());
             std::error_code absent;
             for (const auto& file : model->checkpoint->files)
@@ -449,7 +454,7 @@ void QualityTraining::exportTo(std::size_t place, const QString& path) {
             const WeightHook hook([&](const LinearTensor& tensor, Matrix& weight) {
                 weight = variant.trained->weights.at(tensor.tensor);
             });
-            write_trained(model->decoder, hook, file, target.parent_path(), job);
+            write_trained(model->decoder, hook, file, target, *device, job);
             return path;
         },
         [this](const QString& written) {
@@ -687,18 +692,11 @@ void QualityTraining::showButtons() {
         widget->setEnabled(!training);
     const int row = format_->currentIndex();
     learned_->setEnabled(!training && row >= 0 && has_learned_steps(offered_[static_cast<std::size_t>(row)]));
-    QString reason;
-    if (data().model)
-        try {
-            check_writable(data().model->decoder);
-        } catch (const Error& error) {
-            reason = QString::fromUtf8(error.what());
-        }
     export_->setText(writing_.busy() ? tr("Cancel &export") : tr("&Export…"));
-    export_->setEnabled(writing_.busy() || (chosenRow() && reason.isEmpty()));
-    export_->setToolTip(reason.isEmpty() ? tr("Write the trained weights, as the format made them, as a safetensors "
-                                              "checkpoint that opens as a model")
-                                         : reason);
+    export_->setEnabled(writing_.busy() || chosenRow().has_value());
+    export_->setToolTip(
+        tr("Write the trained weights, as the format made them, as a checkpoint that opens as a model: safetensors, or "
+           "GGUF"));
     remove_->setEnabled(chosenRow().has_value() && !writing_.busy());
     remove_->setToolTip(tr("Forget the trained weights that are chosen in the list"));
 }

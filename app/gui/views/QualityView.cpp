@@ -13,6 +13,7 @@
 #include <QVBoxLayout>
 
 #include <algorithm>
+#include <functional>
 
 #include "app/gui/Icons.h"
 #include "app/gui/Numbers.h"
@@ -428,6 +429,10 @@ void QualityView::run() {
     asked_ = missing();
     if (asked_.empty())
         return;
+    // What is only rounded is there long before what methods make; the rest is asked for when it has come.
+    const auto rounded = [](const Variant& variant) { return variant.rounds_to_nearest(); };
+    if (std::ranges::any_of(asked_, rounded))
+        std::erase_if(asked_, std::not_fn(rounded));
     stopped_ = false;
     data_.running = true;
     box_ = std::make_shared<FindingsBox>();
@@ -436,6 +441,8 @@ void QualityView::run() {
                [this](Findings findings) {
                    take(std::move(findings));
                    ended();
+                   if (answersHold() && !missing().empty())
+                       run();
                    refreshLater();
                });
     since_.start();
@@ -476,7 +483,8 @@ void QualityView::forgetAnswers() {
 void QualityView::stop() {
     collect();
     stopped_ = true;
-    const bool all_are_new = data_.results.size() <= asked_.size();
+    const bool all_are_new = std::ranges::all_of(
+        data_.results, [this](const auto& of) { return std::ranges::find(asked_, of.first) != asked_.end(); });
     for (const Variant& variant : asked_) {
         const VariantResult* result = data_.result(variant);
         if (result && result->scores.tokens < data_.reference.tokens)
