@@ -83,6 +83,8 @@ std::string folder_layout(const Options& options, const Plan& plan) {
         throw UsageError("--imatrix: only ggml's formats use it; name the output OUT.gguf");
     if (is_cast(plan.variant) && (options.layout == "auto" || options.layout == "plain"))
         return "plain";
+    if (options.layout == "plain")
+        throw UsageError("--layout: plain stores fp32, fp16 and bf16, not " + plan.variant.text());
     return of_option(options.layout == "auto" ? "--format" : "--layout",
                      [&] { return layout_for(options.layout, plan.variant).id; });
 }

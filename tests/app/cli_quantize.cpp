@@ -150,6 +150,7 @@ private slots:
         row("no text", {"--format", "int4", "--method", "gptq"}, "out", "--calibration");
         row("unknown layout", {"--format", "int4", "--layout", "gptk"}, "out", "gptq");
         row("wrong layout", {"--format", "nf4", "--layout", "gptq"}, "out", "nf4");
+        row("plain", {"--format", "nf4", "--layout", "plain"}, "out", "bf16");
         row("not stored", {"--format", "mxint8"}, "out", "none of the layouts");
     }
 
