@@ -195,10 +195,18 @@ Run run(const Options& options) {
 
 // --- output --------------------------------------------------------------------------------------------------------
 
+/// What loads the output.
+std::string reader_of(const Plan& plan) {
+    if (plan.layout == "gguf")
+        return "llama.cpp";
+    return plan.layout == "plain" ? "transformers" : layout_for(plan.layout, plan.variant).read_by;
+}
+
 Json document(const Options& options, const Run& run) {
     return {{"checkpoint", options.checkpoint},
             {"output", options.output},
             {"layout", run.plan.layout},
+            {"loads_in", reader_of(run.plan)},
             {"format", run.plan.variant.format.text()},
             {"method", run.plan.variant.method.text()},
             {"calibration_tokens", run.calibration_tokens},
@@ -220,7 +228,7 @@ std::string text(const Options& options, const Run& run) {
     table.add({options.output, run.plan.layout, run.plan.variant.text(), std::to_string(run.summary.tensors),
                fixed(run.summary.bits_per_weight, 4), bytes_text(static_cast<double>(run.summary.bytes)),
                fixed(run.seconds, 1)});
-    std::string text = table.text();
+    std::string text = table.text() + "loads in " + reader_of(run.plan) + "\n";
     if (run.calibration_tokens > 0)
         text += fmt::format("calibrated on {} tokens\n", run.calibration_tokens);
     for (const std::string& note : run.summary.notes)
