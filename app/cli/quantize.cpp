@@ -87,6 +87,8 @@ std::string folder_layout(const Options& options, const Plan& plan) {
         throw UsageError("--imatrix: only ggml's formats use it; name the output OUT.gguf");
     if (is_cast(plan.variant) && (options.layout == "auto" || options.layout == "plain"))
         return "plain";
+    if (options.layout == "plain")
+        throw UsageError("--layout: plain stores fp32, fp16 and bf16, not " + plan.variant.text());
     return of_option(options.layout == "auto" ? "--format" : "--layout",
                      [&] { return layout_for(options.layout, plan.variant).id; });
 }
@@ -208,10 +210,18 @@ Run run(const Options& options) {
 
 // --- output --------------------------------------------------------------------------------------------------------
 
+/// What loads the output.
+std::string reader_of(const Plan& plan) {
+    if (plan.layout == "gguf")
+        return "llama.cpp";
+    return plan.layout == "plain" ? "transformers" : layout_for(plan.layout, plan.variant).read_by;
+}
+
 Json document(const Options& options, const Run& run) {
     return {{"checkpoint", options.checkpoint},
             {"output", options.output},
             {"layout", run.plan.layout},
+            {"loads_in", reader_of(run.plan)},
             {"format", run.plan.variant.format.text()},
             {"method", run.plan.variant.method.text()},
             {"calibration_tokens", run.calibration_tokens},
@@ -234,7 +244,7 @@ std::string text(const Options& options, const Run& run) {
     table.add({options.output, run.plan.layout, run.plan.variant.text(), std::to_string(run.summary.tensors),
                fixed(run.summary.bits_per_weight, 4), bytes_text(static_cast<double>(run.summary.bytes)),
                fixed(run.seconds, 1)});
-    std::string text = table.text();
+    std::string text = table.text() + "loads in " + reader_of(run.plan) + "\n";
     if (run.calibration_tokens > 0)
         text += fmt::format("calibrated on {} tokens of {}\n", run.calibration_tokens, run.calibration_source);
     for (const std::string& note : run.summary.notes)

@@ -43,6 +43,7 @@ AtomicFolder::AtomicFolder(const fs::path& path, bool overwrite)
     : path_(place_of(path)), beside_(beside(path_, "part")) {
     try {
         check_replaceable(path_, overwrite);
+        fs::remove_all(beside_); // of a process that was killed
         fs::create_directory(beside_);
     } catch (const fs::filesystem_error& error) {
         throw Error(path.string(), "cannot be written: " + error.code().message());

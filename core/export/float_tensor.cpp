@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <tbb/parallel_for.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/analysis/pipeline.h"
@@ -17,7 +18,7 @@ namespace {
 /// Elements converted at a time by one thread.
 constexpr std::size_t piece = std::size_t{1} << 18;
 
-std::size_t bytes_of(const std::string& dtype) {
+std::size_t size_of(const std::string& dtype) {
     return dtype == "F32" ? sizeof(float) : sizeof(std::uint16_t);
 }
 
@@ -59,15 +60,15 @@ void cast_piece(const Checkpoint& checkpoint, const TensorInfo& tensor, const fl
 
 } // namespace
 
-bool is_plain_float(const TensorInfo& tensor) {
-    return tensor.dtype == DType::f64 || tensor.dtype == DType::f32 || tensor.dtype == DType::f16 ||
-           tensor.dtype == DType::bf16;
+bool is_castable(const TensorInfo& tensor) {
+    constexpr DType types[] = {DType::f64, DType::f32, DType::f16, DType::bf16};
+    return std::ranges::find(types, tensor.dtype) != std::end(types) && is_parameter(tensor);
 }
 
 std::vector<std::byte> cast_tensor(const Checkpoint& checkpoint, const TensorInfo& tensor, const std::string& dtype,
                                    JobControl& job) {
     const TensorView view = view_of(checkpoint, tensor);
-    const std::size_t count = tensor.elements(), size = bytes_of(dtype);
+    const std::size_t count = tensor.elements(), size = size_of(dtype);
     std::vector<std::byte> bytes(count * size);
     tbb::parallel_for(std::size_t{0}, (count + piece - 1) / piece, [&](std::size_t i) {
         job.check();
@@ -84,7 +85,7 @@ std::vector<std::byte> cast_tensor(const Checkpoint& checkpoint, const TensorInf
 std::vector<std::byte> cast_values(const Checkpoint& checkpoint, const TensorInfo& tensor, const RowVector& values,
                                    const std::string& dtype) {
     const auto count = static_cast<std::size_t>(values.size());
-    std::vector<std::byte> bytes(count * bytes_of(dtype));
+    std::vector<std::byte> bytes(count * size_of(dtype));
     cast_piece(checkpoint, tensor, values.data(), count, dtype, bytes.data());
     return bytes;
 }

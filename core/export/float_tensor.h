@@ -9,10 +9,10 @@
 
 namespace qs {
 
-/// Whether a tensor holds plain floats of 16 bits or more, which can be cast.
-bool is_plain_float(const TensorInfo& tensor);
+/// Whether a tensor is a part of the model and holds plain floats of 16 bits or more, which can be cast.
+bool is_castable(const TensorInfo& tensor);
 
-/// The values of a tensor of plain floats as F32, F16 or BF16. Throws Error where one is not finite, or not in that
+/// The values of such a tensor as F32, F16 or BF16. Throws Error where one is not finite, or not in that
 /// type.
 std::vector<std::byte> cast_tensor(const Checkpoint& checkpoint, const TensorInfo& tensor, const std::string& dtype,
                                    JobControl& job);

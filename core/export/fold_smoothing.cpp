@@ -1,7 +1,5 @@
 #include "core/export/fold_smoothing.h"
 
-#include <cstring>
-
 #include "core/base/error.h"
 #include "core/export/stored_values.h"
 

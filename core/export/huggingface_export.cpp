@@ -128,8 +128,6 @@ private:
         return tensor.layer;
     }
 
-    bool is_cast(const TensorInfo& tensor) const { return is_plain_float(tensor) && is_parameter(tensor); }
-
     void plan_tensor(std::size_t index, std::vector<SafetensorsEntry>& entries,
                      std::vector<SafetensorsEntry>& last) const {
         const TensorInfo& tensor = checkpoint_.tensors[index];
@@ -138,8 +136,8 @@ private:
                 (layout_->comes_last(entry) ? last : entries).push_back(std::move(entry));
             return;
         }
-        entries.push_back(is_cast(tensor) ? safetensors_entry(tensor.name, float_type_, tensor.shape)
-                                          : as_it_is(tensor));
+        entries.push_back(is_castable(tensor) ? safetensors_entry(tensor.name, float_type_, tensor.shape)
+                                              : as_it_is(tensor));
     }
 
     /// All tensors in the order in which they come: those outside the layers, then layer after layer.
@@ -209,7 +207,7 @@ private:
                 continue;
             if (const auto values = changed.find(tensor.name); values != changed.end())
                 writer_->put(tensor.name, cast_values(checkpoint_, tensor, values->second, float_type_));
-            else if (is_cast(tensor))
+            else if (is_castable(tensor))
                 writer_->put(tensor.name, cast_tensor(checkpoint_, tensor, float_type_, job_));
             else
                 writer_->put(tensor.name, copied(checkpoint_, tensor));
@@ -251,17 +249,16 @@ std::string cast_type(const Variant& variant) {
 ExportSummary write_cast(const Checkpoint& checkpoint, const HuggingFaceRequest& request, JobControl& job,
                          const fs::path& path) {
     const std::string type = cast_type(request.variant);
-    const auto casts = [](const TensorInfo& tensor) { return is_plain_float(tensor) && is_parameter(tensor); };
     AtomicFolder folder(path, request.overwrite);
     std::vector<SafetensorsEntry> entries;
     for (const TensorInfo& tensor : checkpoint.tensors)
-        entries.push_back(casts(tensor) ? safetensors_entry(tensor.name, type, tensor.shape) : as_it_is(tensor));
+        entries.push_back(is_castable(tensor) ? safetensors_entry(tensor.name, type, tensor.shape) : as_it_is(tensor));
     ExportSummary summary = summarise(checkpoint, entries);
     job.set_total(checkpoint.parameters());
     SafetensorsWriter writer(folder.path(), std::move(entries), request.file_bytes);
     for (const TensorInfo& tensor : checkpoint.tensors)
         writer.put(tensor.name,
-                   casts(tensor) ? cast_tensor(checkpoint, tensor, type, job) : copied(checkpoint, tensor));
+                   is_castable(tensor) ? cast_tensor(checkpoint, tensor, type, job) : copied(checkpoint, tensor));
     writer.finish();
     if (Json config = read_ordered_config(checkpoint); !config.is_null()) {
         set_dtype(config, type);

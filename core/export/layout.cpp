@@ -45,17 +45,16 @@ bool takes_compressed_tensors(const Variant& variant) {
 
 std::vector<LayoutEntry> make_table() {
     return {
-        {"bitsandbytes", "nf4 and fp4 by rtn or gptq, llm_int8", "transformers with bitsandbytes, vLLM", false, false,
-         true, takes_bitsandbytes, make_bitsandbytes_layout},
-        {"gptq", "int8, int4, int3 and int2 by channel or group, by rtn, gptq or awq",
-         "transformers with GPTQModel, vLLM", true, true, true, takes_gptq, make_gptq_layout},
-        {"awq", "int4 by channel or group, by awq, rtn or gptq without act_order", "transformers with GPTQModel, vLLM",
-         true, true, false, takes_awq, make_awq_layout},
-        {"hqq", "int8, int4, int3 and int2 by channel or group, by hqq or rtn", "transformers 4 with hqq, vLLM", true,
-         false, false, takes_hqq, make_hqq_layout},
-        {"compressed-tensors", "fp8_e4m3, nvfp4, mxfp4 and mxfp8_e4m3 by rtn",
-         "transformers with compressed-tensors, vLLM", false, false, false, takes_compressed_tensors,
-         make_compressed_tensors_layout},
+        {"bitsandbytes", "nf4 and fp4 by rtn or gptq, llm_int8", "transformers with bitsandbytes", false, false, true,
+         takes_bitsandbytes, make_bitsandbytes_layout},
+        {"gptq", "int8, int4, int3 and int2 by channel or group, by rtn, gptq or awq", "transformers with GPTQModel",
+         true, true, true, takes_gptq, make_gptq_layout},
+        {"awq", "int4 by channel or group, by awq, rtn or gptq without act_order", "transformers with GPTQModel", true,
+         true, false, takes_awq, make_awq_layout},
+        {"hqq", "int8, int4, int3 and int2 by channel or group, by hqq or rtn", "transformers 4 with hqq", true, false,
+         false, takes_hqq, make_hqq_layout},
+        {"compressed-tensors", "fp8_e4m3, nvfp4, mxfp4 and mxfp8_e4m3 by rtn", "transformers with compressed-tensors",
+         false, false, false, takes_compressed_tensors, make_compressed_tensors_layout},
     };
 }
 

@@ -48,7 +48,7 @@ struct LayoutRequest {
 struct LayoutEntry {
     std::string id;
     std::string stores;   ///< what it can store, in words
-    std::string read_by;  ///< who reads it
+    std::string read_by;  ///< what it was loaded in
     bool half;            ///< tensors that stay are stored in float16, whatever they were
     bool takes_smoothing; ///< AWQ's scales can be folded into its weights
     bool takes_conv1d;    ///< its readers know GPT-2's Conv1D

@@ -126,7 +126,8 @@ private slots:
             quantize(QStringList{"--format", "int4:affine", "--method", "awq"} + calibration, "out");
         QCOMPARE(outcome.status, 0);
         QVERIFY(outcome.error.isEmpty());
-        for (const char* part : {"bits/weight", "int4:affine · awq", "calibrated on 600 tokens", "note: "})
+        for (const char* part : {"bits/weight", "int4:affine · awq", "loads in transformers with GPTQModel",
+                                 "calibrated on 600 tokens", "note: "})
             QVERIFY2(outcome.out.contains(part), part);
     }
 
@@ -162,6 +163,7 @@ private slots:
         row("method of no GGUF", {"--format", "q8_0", "--method", "gptq"}, "out.gguf", "gptq");
         row("unknown layout", {"--format", "int4", "--layout", "gptk"}, "out", "gptq");
         row("wrong layout", {"--format", "nf4", "--layout", "gptq"}, "out", "nf4");
+        row("plain", {"--format", "nf4", "--layout", "plain"}, "out", "bf16");
         row("not stored", {"--format", "mxint8"}, "out", "none of the layouts");
     }
 
