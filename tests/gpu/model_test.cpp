@@ -10,6 +10,7 @@
 #include "core/formats/registry.h"
 #include "core/methods/qat.h"
 #include "core/model/evaluation.h"
+#include "core/model/generation.h"
 #include "core/model/layer_runner.h"
 #include "core/model/variants.h"
 #include "tests/core/model/double_decoder.h"
@@ -537,6 +538,27 @@ private slots:
                             (i < 3 ? 1e-5 : 0.1));
             }
         }
+    }
+
+    void growing_texts_data() { all_models(); }
+
+    /// Token by token, in a session, its copy and what is left of it when it is taken back.
+    void growing_texts() {
+        QFETCH(QString, file);
+        const Decoder decoder = open_decoder(file);
+        const std::vector<int> ids = texts_of(file)[0];
+        const Matrix expected = decoder.run(ids);
+        const auto as_expected = [&](const RowVector& logits, std::size_t tokens) {
+            return difference(logits, expected.row(static_cast<Index>(tokens) - 1)) < 1e-5;
+        };
+        Session session(decoder, static_cast<Index>(ids.size()), {}, usual_resident_bytes, &math());
+        QVERIFY(as_expected(session.feed(std::span(ids).first(9), job_), 9));
+        Session copy = session;
+        QVERIFY(as_expected(session.feed(std::span(&ids[9], 1), job_), 10));
+        QVERIFY(as_expected(copy.feed(std::span(ids).subspan(9), job_), ids.size()));
+        session.rewind(4);
+        QVERIFY(as_expected(session.feed(std::span(ids).subspan(4, 7), job_), 11));
+        QVERIFY(as_expected(session.feed(std::span(&ids[11], 1), job_), 12));
     }
 
     /// A figure rather than a test: a layer of a model of a billion parameters.
