@@ -9,6 +9,7 @@
 #include "core/device/fallback.h"
 #include "core/formats/registry.h"
 #include "core/methods/qat.h"
+#include "core/model/continuations.h"
 #include "core/model/evaluation.h"
 #include "core/model/generation.h"
 #include "core/model/layer_runner.h"
@@ -559,6 +560,26 @@ private slots:
         session.rewind(4);
         QVERIFY(as_expected(session.feed(std::span(ids).subspan(4, 7), job_), 11));
         QVERIFY(as_expected(session.feed(std::span(&ids[11], 1), job_), 12));
+    }
+
+    void continuations_side_by_side() {
+        const Decoder decoder = open_decoder(tiny_models + "qwen2");
+        const WeightHook coarse = [](const LinearTensor&, Matrix& weight) {
+            weight = weight.unaryExpr([](float w) { return std::round(w * 8) / 8; });
+        };
+        ContinuationRequest request;
+        request.prompt = {tiny_ids("qwen2")[0], tiny_ids("qwen2")[1]};
+        request.tokens = 20;
+        const auto expected = continue_side_by_side(decoder, {{}, coarse}, request, job_, {});
+        const auto found = continue_side_by_side(decoder, {{}, coarse}, request, job_, {}, gpu_.get());
+        QVERIFY(gpu_->notes().empty());
+        for (std::size_t i = 0; i < 2; ++i) {
+            QCOMPARE(found[i].tokens.size(), expected[i].tokens.size());
+            for (std::size_t j = 0; j < found[i].tokens.size(); ++j) {
+                QCOMPARE(found[i].tokens[j].token, expected[i].tokens[j].token);
+                QVERIFY(relative(found[i].tokens[j].probabilities[1], expected[i].tokens[j].probabilities[1]) < 1e-4);
+            }
+        }
     }
 
     /// A figure rather than a test: a layer of a model of a billion parameters.
