@@ -87,7 +87,7 @@ public:
         JobControl job;
         Measured measured{name, score_weights(decoder_, hook, windows_, device_, job, options_.request.threads), {}};
         if (!skills_.empty())
-            measured.skills = score_skills(decoder_, tokenizer_, skills_, hook, job);
+            measured.skills = score_skills(decoder_, tokenizer_, skills_, hook, job, &device_);
         return measured;
     }
 

@@ -69,9 +69,11 @@ struct QatResult {
 
 /// Trains the weights of a decoder for a format: each step quantizes them, runs windows of the text through the
 /// quantized model forward and backward, and lets AdamW move the unquantized weights by the gradient that went past the
-/// rounding (FakeQuantizer). When `job` is cancelled the training stops and the best weights so far are the result.
-/// The result does not depend on the number of threads. `on_progress` is called after each step. All weights, their
-/// gradients and moments are in memory: six times the size of the layers in float32. Throws Error.
+/// rounding (FakeQuantizer). When `job` is cancelled the training stops and the best weights so far are the result. The
+/// passes forward and backward run on the device where it has the steps of a decoder (Device::layer_math()); what fails
+/// there is done again on the CPU, as is all that follows. The result does not depend on the number of threads.
+/// `on_progress` is called after each step. All weights, their gradients and moments are in memory: six times the size
+/// of the layers in float32. Throws Error.
 QatResult train_qat(const Decoder& decoder, const QatRequest& request, Device& device, JobControl& job,
                     const std::function<void(const QatPoint&)>& on_progress = {});
 

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/base/error.h"
+#include "core/device/with_layer_math.h"
 
 namespace qs {
 
@@ -21,13 +22,14 @@ struct Branch {
 
 class SideBySide {
 public:
-    SideBySide(const Decoder& decoder, const std::vector<WeightHook>& models, const ContinuationRequest& request)
+    SideBySide(const Decoder& decoder, const std::vector<WeightHook>& models, const ContinuationRequest& request,
+               LayerMath* math)
         : request_(request), texts_(models.size()) {
         Branch all{{}, {}, request.prompt};
         const auto capacity = static_cast<Index>(request.prompt.size() + request.tokens);
         for (std::size_t model = 0; model < models.size(); ++model) {
             all.followers.push_back(model);
-            all.sessions.emplace_back(decoder, capacity, models[model], resident_bytes / models.size());
+            all.sessions.emplace_back(decoder, capacity, models[model], resident_bytes / models.size(), math);
             samplers_.emplace_back(request.sampling, request.seed);
         }
         branches_.push_back(std::move(all));
@@ -86,18 +88,22 @@ std::optional<std::size_t> first_difference(const Continuation& one, const Conti
 
 std::vector<Continuation> continue_side_by_side(const Decoder& decoder, const std::vector<WeightHook>& models,
                                                 const ContinuationRequest& request, JobControl& job,
-                                                const std::function<void(const std::vector<Continuation>&)>& on_token) {
+                                                const std::function<void(const std::vector<Continuation>&)>& on_token,
+                                                Device* device) {
     if (request.prompt.empty())
         throw Error("the prompt", "has no token", "write a word");
-    SideBySide run(decoder, models, request);
-    for (std::size_t i = 0; i < request.tokens; ++i) {
-        const bool more = run.step(job);
-        if (on_token)
-            on_token(run.texts());
-        if (!more)
-            break;
-    }
-    return run.texts();
+    const auto continued = [&](LayerMath* math) {
+        SideBySide run(decoder, models, request, math);
+        for (std::size_t i = 0; i < request.tokens; ++i) {
+            const bool more = run.step(job);
+            if (on_token)
+                on_token(run.texts());
+            if (!more)
+                break;
+        }
+        return run.texts();
+    };
+    return device != nullptr ? with_layer_math(*device, continued) : continued(nullptr);
 }
 
 } // namespace qs

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/device/device.h"
 #include "core/model/generation.h"
 
 namespace qs {
@@ -33,9 +34,11 @@ struct ContinuationRequest {
 
 /// Lets models continue a text side by side, each with the tokens it chooses itself; each is asked about the tokens
 /// of all. Models that have chosen the same tokens so far share the work. `on_token` is given what there is after each
-/// token. A hook is a model: an empty one has the weights as they are stored. Throws Error, Cancelled.
+/// token. A hook is a model: an empty one has the weights as they are stored. They run on `device`, on the CPU where
+/// that is null; where the device fails, the texts begin anew on the CPU. Throws Error, Cancelled.
 std::vector<Continuation> continue_side_by_side(const Decoder& decoder, const std::vector<WeightHook>& models,
                                                 const ContinuationRequest& request, JobControl& job,
-                                                const std::function<void(const std::vector<Continuation>&)>& on_token);
+                                                const std::function<void(const std::vector<Continuation>&)>& on_token,
+                                                Device* device = nullptr);
 
 } // namespace qs

@@ -43,10 +43,10 @@ void DeviceTensor::resize(Algebra& algebra, Index rows, Index columns) {
     matrix_ = memory_->reshaped(count_of(rows), count_of(columns));
 }
 
-void DeviceMachine::begin(const Batch& batch) {
-    if (tables_ == batch.rope)
+void DeviceMachine::begin(std::shared_ptr<const RopeTables> tables) {
+    if (tables_ == tables)
         return;
-    tables_ = batch.rope;
+    tables_ = std::move(tables);
     turns_.clear();
 }
 
@@ -158,7 +158,8 @@ void DeviceMachine::turn(const RopeTable& rope, std::span<const Sequence> sequen
         upload(rope.cosines, cosines);
         upload(rope.sines, sines);
     }
-    math_.turn(sequences, 0, count_of(config_.head_dim), cosines.matrix(), sines.matrix(), back, heads.matrix());
+    math_.turn(sequences, count_of(first_), count_of(config_.head_dim), cosines.matrix(), sines.matrix(), back,
+               heads.matrix());
 }
 
 void DeviceMachine::turn(const RopeTable& rope, std::span<const Sequence> sequences, DeviceTensor& heads) {
@@ -173,8 +174,13 @@ AttentionShape DeviceMachine::attention_shape(int window) const {
 void DeviceMachine::attend(int window, std::span<const Sequence> sequences, BasicActivations<DeviceTensor>& a) {
     resize(a.attended, a.q.rows(), a.q.cols());
     resize(a.log_sums, a.q.rows(), config_.heads);
-    math_.attend(attention_shape(window), sequences, 0, a.q.matrix(), a.k.matrix(), a.v.matrix(), a.attended.matrix(),
-                 a.log_sums.matrix());
+    if (past_ != nullptr) {
+        put_rows(a.k, first_, past_->keys);
+        put_rows(a.v, first_, past_->values);
+    }
+    math_.attend(attention_shape(window), sequences, count_of(first_), a.q.matrix(),
+                 (past_ != nullptr ? past_->keys : a.k).matrix(), (past_ != nullptr ? past_->values : a.v).matrix(),
+                 a.attended.matrix(), a.log_sums.matrix());
 }
 
 void DeviceMachine::activate(const DeviceTensor& gate, const DeviceTensor& up, DeviceTensor& out) {

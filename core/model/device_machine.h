@@ -37,6 +37,11 @@ using DeviceNorm = BasicNorm<DeviceTensor>;
 using DeviceLayer = BasicLayer<DeviceTensor, DeviceTensor>;
 using DeviceHead = BasicHead<DeviceTensor, DeviceTensor>;
 
+/// KeyValues on a device, but for their length.
+struct DeviceKeyValues {
+    DeviceTensor keys, values;
+};
+
 /// Does the steps of a decoder (LayerSteps, ModelSteps) by the LayerMath of a device. A linear layer with a product of
 /// its own (Linear::product) is done on the CPU.
 class DeviceMachine {
@@ -49,10 +54,16 @@ public:
     DeviceMachine(const DecoderConfig& config, LayerMath& math) : config_(config), math_(math) {}
 
     const DecoderConfig& config() const { return config_; }
-    LayerMath& math() { return math_; }
+    LayerMath& math() const { return math_; }
     void set_observer(Observer observer) { observer_ = std::move(observer); }
-    /// Before a batch is run: its rope tables are to be the only ones.
-    void begin(const Batch& batch);
+    /// Before texts are run: these rope tables are the only ones that are kept on the device.
+    void begin(std::shared_ptr<const RopeTables> tables);
+    /// From now on a batch is one sequence that goes on after the first `length` tokens of a layer's past, and is added
+    /// to it.
+    void set_past(DeviceKeyValues* past, Index length) {
+        past_ = past;
+        first_ = length;
+    }
 
     // --- between the host and the device -----------------------------------------------------------------------------
     void upload(const qs::Matrix& from, DeviceTensor& to) { upload_values(from.data(), from.rows(), from.cols(), to); }
@@ -114,7 +125,9 @@ private:
     const DecoderConfig& config_;
     LayerMath& math_;
     Observer observer_;
-    std::shared_ptr<const RopeTables> tables_;                                ///< of the batch that is run
+    DeviceKeyValues* past_ = nullptr;
+    Index first_ = 0;                          ///< the position of a sequence's first token
+    std::shared_ptr<const RopeTables> tables_; ///< of the texts that are run
     std::map<const RopeTable*, std::pair<DeviceTensor, DeviceTensor>> turns_; ///< those, as they are on the device
     qs::Matrix inputs_, outputs_;                                             ///< of a product on the CPU
 };

@@ -67,6 +67,9 @@ struct Evaluation {
 /// log-probabilities of a whole text. Long texts are run in groups of windows, which bound the hidden states and after
 /// which results are saved: an interrupted run goes on from there, and variants can be added to a finished one.
 ///
+/// The models run on the device where it has the steps of a decoder (Device::layer_math()); a group that fails there is
+/// run again on the CPU, as are all later ones.
+///
 /// What methods make of the layers, which takes them long, is kept from group to group if it fits in memory; where it
 /// does not, groups are as large as memory allows.
 ///

@@ -21,21 +21,27 @@ std::size_t bytes_of_layers(const WeightReader& reader) {
 
 } // namespace
 
-Session::Session(const Decoder& decoder, Index capacity, WeightHook hook, std::size_t resident_bytes)
-    : decoder_(decoder), capacity_(capacity), hook_(std::move(hook)), rope_(decoder.config(), capacity),
+Session::Session(const Decoder& decoder, Index capacity, WeightHook hook, std::size_t resident_bytes, LayerMath* math)
+    : decoder_(decoder), capacity_(capacity), hook_(std::move(hook)),
+      rope_(std::make_shared<const RopeTables>(decoder.config(), capacity)),
       head_(std::make_shared<const Head>(decoder.load_head())) {
     const DecoderConfig& config = decoder.config();
     if (config.learned_positions && config.max_context > 0 && capacity > config.max_context)
         throw Error(decoder.weights().checkpoint().path.string(),
                     fmt::format("has {} positions, fewer than {}", config.max_context, capacity));
-    const Index width = Index{config.kv_heads} * config.head_dim;
-    for (int layer = 0; layer < config.layers; ++layer)
-        past_.push_back({Matrix(capacity, width), Matrix(capacity, width), 0});
     std::vector<LayerWeights> layers;
     if (bytes_of_layers(decoder.weights()) <= resident_bytes)
         for (int layer = 0; layer < config.layers; ++layer)
             layers.push_back(decoder.weights().layer(layer, hook_));
     layers_ = std::make_shared<const std::vector<LayerWeights>>(std::move(layers));
+    if (math != nullptr && !layers_->empty()) {
+        on_device_.emplace(config, std::make_shared<const DeviceModel>(config, *layers_, *head_, *math), rope_,
+                           capacity, *math);
+        return;
+    }
+    const Index width = Index{config.kv_heads} * config.head_dim;
+    for (int layer = 0; layer < config.layers; ++layer)
+        past_.push_back({Matrix(capacity, width), Matrix(capacity, width), 0});
 }
 
 RowVector Session::feed(std::span<const int> tokens, JobControl& job) {
@@ -44,19 +50,24 @@ RowVector Session::feed(std::span<const int> tokens, JobControl& job) {
         throw Error("the text",
                     fmt::format("of {} tokens cannot take {} more; there is room for {}", length_, count, capacity_));
     Matrix hidden = decoder_.embed(tokens, length_);
-    const Sequence whole{0, count};
+    const RowVector logits = on_device_ ? on_device_->feed(hidden, length_, job) : feed_on_host(std::move(hidden), job);
+    length_ += count;
+    return logits;
+}
+
+RowVector Session::feed_on_host(Matrix hidden, JobControl& job) {
+    const Sequence whole{0, hidden.rows()};
     for (int layer = 0; layer < decoder_.config().layers; ++layer) {
         job.check();
         const auto place = static_cast<std::size_t>(layer);
         KeyValues& past = past_[place];
         past.length = length_; // what a cancelled call left is written over
         const auto advance = [&](const LayerWeights& weights) {
-            forward_layer(decoder_.config(), weights, rope_.of(decoder_.config(), layer), std::span(&whole, 1), &past,
+            forward_layer(decoder_.config(), weights, rope_->of(decoder_.config(), layer), std::span(&whole, 1), &past,
                           hidden, activations_);
         };
         layers_->empty() ? advance(decoder_.weights().layer(layer, hook_)) : advance((*layers_)[place]);
     }
-    length_ += count;
     Matrix logits;
     decoder_.logits(*head_, hidden.bottomRows(1), logits);
     return logits.row(0);

@@ -3,13 +3,18 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
 
 #include "core/model/decoder.h"
+#include "core/model/device_text.h"
 
 namespace qs {
+
+/// Float32 weights of layers that are kept in memory, where nothing else is asked for.
+inline constexpr std::size_t usual_resident_bytes = std::size_t{8} << 30;
 
 /// A text that grows token by token through one model: keys and values of its past are kept, so a token costs one row.
 /// Several sessions, each with a hook that quantizes, can be fed the same or each other's tokens side by side. A copy
@@ -18,9 +23,10 @@ class Session {
 public:
     /// Weights stay in memory as float32 if those of the layers take at most `resident_bytes`; else every feed() reads
     /// a layer at a time and puts it through the hook again. `capacity` is the longest text; scalings of rope that
-    /// depend on a text's length take this one. Throws Error where the model has not so many positions.
+    /// depend on a text's length take this one. Weights that stay in memory are run by `math` unless it is null; what
+    /// fails there is for with_layer_math(). Throws Error where the model has not so many positions.
     Session(const Decoder& decoder, Index capacity, WeightHook hook = {},
-            std::size_t resident_bytes = std::size_t{8} << 30);
+            std::size_t resident_bytes = usual_resident_bytes, LayerMath* math = nullptr);
 
     /// Adds tokens to the text; returns the logits of the one after them. Throws Error beyond the capacity, Cancelled.
     RowVector feed(std::span<const int> tokens, JobControl& job);
@@ -32,13 +38,16 @@ public:
     Index capacity() const { return capacity_; }
 
 private:
+    RowVector feed_on_host(Matrix hidden, JobControl& job);
+
     const Decoder& decoder_;
     Index capacity_;
     WeightHook hook_;
-    RopeTables rope_;
+    std::shared_ptr<const RopeTables> rope_;
     std::shared_ptr<const std::vector<LayerWeights>> layers_; ///< empty where they do not fit
     std::shared_ptr<const Head> head_;
-    std::vector<KeyValues> past_; ///< of each layer
+    std::optional<DeviceText> on_device_;
+    std::vector<KeyValues> past_; ///< of each layer, where the CPU runs them
     Index length_ = 0;
     LayerActivations activations_;
 };

@@ -135,7 +135,7 @@ void LayerRunner::advance_on_device(const ReadyLayer& layer, Batch& batch) {
         machine.assign(DeviceTensor(*batch.resident), hidden);
     else
         machine.upload(batch.hidden, hidden);
-    machine.begin(batch);
+    machine.begin(batch.rope);
     LayerSteps<DeviceMachine>(machine, layer.resident, batch.rope->of(config_, layer.weights->layer), batch.sequences,
                               device_->activations)
         .forward(hidden);
@@ -209,7 +209,7 @@ struct ModelRunner::OnDevice {
 
     /// The batch with its hidden states as they are in front of the first layer.
     ModelSteps<DeviceMachine> begin(const Batch& batch, const JobControl& job) {
-        machine.begin(batch);
+        machine.begin(batch.rope);
         return {machine, layers, batch, workspace, job};
     }
 

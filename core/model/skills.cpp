@@ -8,6 +8,7 @@
 #include "core/base/mapped_file.h"
 #include "core/base/resources.h"
 #include "core/checkpoint/text.h"
+#include "core/device/with_layer_math.h"
 
 namespace qs {
 
@@ -85,15 +86,12 @@ double SkillScore::share_stderr() const {
     return asked > 0 ? std::sqrt(share() * (1 - share()) / static_cast<double>(asked)) : 0;
 }
 
-std::vector<SkillScore> score_skills(const Decoder& decoder, const Tokenizer& tokenizer,
-                                     const std::vector<Skill>& skills, const WeightHook& hook, JobControl& job) {
-    std::vector<std::vector<std::vector<int>>> prompts;
-    for (const Skill& skill : skills) {
-        auto& own = prompts.emplace_back();
-        for (const Skill::Item& item : skill.items)
-            own.push_back(tokenizer.encode(item.prompt, tokenizer.defaults()));
-    }
-    Session session(decoder, static_cast<Index>(longest_prompt(prompts) + longest_answer), hook);
+namespace {
+
+using Prompts = std::vector<std::vector<std::vector<int>>>; ///< of each item of each skill
+
+std::vector<SkillScore> scores_of(Session session, const Tokenizer& tokenizer, const std::vector<Skill>& skills,
+                                  const Prompts& prompts, JobControl& job) {
     std::vector<SkillScore> scores;
     for (std::size_t i = 0; i < skills.size(); ++i) {
         SkillScore& score = scores.emplace_back(SkillScore{skills[i].name, 0, 0});
@@ -103,6 +101,24 @@ std::vector<SkillScore> score_skills(const Decoder& decoder, const Tokenizer& to
         }
     }
     return scores;
+}
+
+} // namespace
+
+std::vector<SkillScore> score_skills(const Decoder& decoder, const Tokenizer& tokenizer,
+                                     const std::vector<Skill>& skills, const WeightHook& hook, JobControl& job,
+                                     Device* device) {
+    Prompts prompts;
+    for (const Skill& skill : skills) {
+        auto& own = prompts.emplace_back();
+        for (const Skill::Item& item : skill.items)
+            own.push_back(tokenizer.encode(item.prompt, tokenizer.defaults()));
+    }
+    const auto capacity = static_cast<Index>(longest_prompt(prompts) + longest_answer);
+    const auto scores = [&](LayerMath* math) {
+        return scores_of(Session(decoder, capacity, hook, usual_resident_bytes, math), tokenizer, skills, prompts, job);
+    };
+    return device != nullptr ? with_layer_math(*device, scores) : scores(nullptr);
 }
 
 } // namespace qs

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/device/device.h"
 #include "core/model/generation.h"
 #include "core/model/tokenizer.h"
 
@@ -44,8 +45,9 @@ struct SkillScore {
 };
 
 /// Asks a model with these weights: an answer is its greedy continuation of a prompt up to the first full stop, of at
-/// most twelve tokens. Throws Cancelled.
+/// most twelve tokens. The model runs on `device`, on the CPU where that is null. Throws Cancelled.
 std::vector<SkillScore> score_skills(const Decoder& decoder, const Tokenizer& tokenizer,
-                                     const std::vector<Skill>& skills, const WeightHook& hook, JobControl& job);
+                                     const std::vector<Skill>& skills, const WeightHook& hook, JobControl& job,
+                                     Device* device = nullptr);
 
 } // namespace qs

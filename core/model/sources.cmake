@@ -9,6 +9,7 @@ target_sources(quantoscope_core PRIVATE
   ${CMAKE_CURRENT_LIST_DIR}/continuations.cpp
   ${CMAKE_CURRENT_LIST_DIR}/decoder.cpp
   ${CMAKE_CURRENT_LIST_DIR}/device_machine.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/device_text.cpp
   ${CMAKE_CURRENT_LIST_DIR}/evaluation.cpp
   ${CMAKE_CURRENT_LIST_DIR}/evaluation_state.cpp
   ${CMAKE_CURRENT_LIST_DIR}/generation.cpp

@@ -68,6 +68,14 @@ private slots:
         }
     }
 
+    void the_first_of_several_gpus_runs_the_models() {
+        const Setting gpus("GPUS", 3);
+        const auto device = with_cpu_fallback(make_device("cuda"));
+        QVERIFY(device->layer_math() != nullptr);
+        evaluates_as_the_cpu_nearly(*device);
+        QVERIFY(device->notes().empty());
+    }
+
     /// The emulated driver does not recover: the last of the tests.
     void the_gpu_is_lost_in_a_training() {
         const Decoder decoder = open_decoder(tiny_models + "llama");

@@ -9,7 +9,9 @@
 #include "core/device/fallback.h"
 #include "core/formats/registry.h"
 #include "core/methods/qat.h"
+#include "core/model/continuations.h"
 #include "core/model/evaluation.h"
+#include "core/model/generation.h"
 #include "core/model/layer_runner.h"
 #include "core/model/variants.h"
 #include "tests/core/model/double_decoder.h"
@@ -535,6 +537,47 @@ private slots:
                 for (const auto& [name, linear] : here.linears)
                     QVERIFY(std::abs(linear.relative_error() - there.linears.at(name).relative_error()) <
                             (i < 3 ? 1e-5 : 0.1));
+            }
+        }
+    }
+
+    void growing_texts_data() { all_models(); }
+
+    /// Token by token, in a session, its copy and what is left of it when it is taken back.
+    void growing_texts() {
+        QFETCH(QString, file);
+        const Decoder decoder = open_decoder(file);
+        const std::vector<int> ids = texts_of(file)[0];
+        const Matrix expected = decoder.run(ids);
+        const auto as_expected = [&](const RowVector& logits, std::size_t tokens) {
+            return difference(logits, expected.row(static_cast<Index>(tokens) - 1)) < 1e-5;
+        };
+        Session session(decoder, static_cast<Index>(ids.size()), {}, usual_resident_bytes, &math());
+        QVERIFY(as_expected(session.feed(std::span(ids).first(9), job_), 9));
+        Session copy = session;
+        QVERIFY(as_expected(session.feed(std::span(&ids[9], 1), job_), 10));
+        QVERIFY(as_expected(copy.feed(std::span(ids).subspan(9), job_), ids.size()));
+        session.rewind(4);
+        QVERIFY(as_expected(session.feed(std::span(ids).subspan(4, 7), job_), 11));
+        QVERIFY(as_expected(session.feed(std::span(&ids[11], 1), job_), 12));
+    }
+
+    void continuations_side_by_side() {
+        const Decoder decoder = open_decoder(tiny_models + "qwen2");
+        const WeightHook coarse = [](const LinearTensor&, Matrix& weight) {
+            weight = weight.unaryExpr([](float w) { return std::round(w * 8) / 8; });
+        };
+        ContinuationRequest request;
+        request.prompt = {tiny_ids("qwen2")[0], tiny_ids("qwen2")[1]};
+        request.tokens = 20;
+        const auto expected = continue_side_by_side(decoder, {{}, coarse}, request, job_, {});
+        const auto found = continue_side_by_side(decoder, {{}, coarse}, request, job_, {}, gpu_.get());
+        QVERIFY(gpu_->notes().empty());
+        for (std::size_t i = 0; i < 2; ++i) {
+            QCOMPARE(found[i].tokens.size(), expected[i].tokens.size());
+            for (std::size_t j = 0; j < found[i].tokens.size(); ++j) {
+                QCOMPARE(found[i].tokens[j].token, expected[i].tokens[j].token);
+                QVERIFY(relative(found[i].tokens[j].probabilities[1], expected[i].tokens[j].probabilities[1]) < 1e-4);
             }
         }
     }

@@ -115,6 +115,22 @@ private slots:
         QVERIFY(difference(open_decoder(changed).run(tiny_ids(model)), expected) > 1e-3);
     }
 
+    /// The CPU's vectors and the formulas that a GPU shares with it.
+    void activations_have_one_formula() {
+        const Matrix x = Matrix(RowVector::LinSpaced(4001, -20, 20));
+        for (const Activation activation :
+             {Activation::silu, Activation::gelu, Activation::gelu_tanh, Activation::relu}) {
+            Matrix found = x;
+            apply_activation(activation, found);
+            for (Index i = 0; i < x.size(); ++i)
+                QVERIFY(std::abs(found(i) - activated(activation, x(i))) <= 2e-6F * std::max(0.1F, std::abs(x(i))));
+        }
+        Matrix capped = x;
+        soft_cap(3, capped);
+        for (Index i = 0; i < x.size(); ++i)
+            QVERIFY(std::abs(capped(i) - soft_capped(3, x(i))) < 1e-6F);
+    }
+
     void texts_do_not_see_each_other() {
         const Decoder decoder = open_decoder(tiny_models + "llama");
         const std::vector<int> ids = tiny_ids("llama");
