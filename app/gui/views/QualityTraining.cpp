@@ -506,16 +506,6 @@ void QualityTraining::fillCurves() {
             if (!std::isnan(point.loss))
                 losses.append({static_cast<double>(point.step), point.loss});
         }
-        if (!running_ && chosenRow()) {
-            const KeptTraining& kept = kept_[*chosenRow()];
-            caption_->setText(tr("%1: trained on %2 tokens of %3 in %4, validated with %5%6")
-                                  .arg(QString::fromStdString(kept.variant().text()))
-                                  .arg(kept.run.training_tokens)
-                                  .arg(QString::fromStdString(kept.run.source), duration(kept.run.curve.back().seconds))
-                                  .arg(kept.run.validation_tokens)
-                                  .arg(kept.run.overlaps ? tr("; what is measured was trained on") : QString()));
-            return;
-        }
         if (!running_) {
             const QatPoint& point = kept_[chosenRow().value_or(kept_.size() - 1)].best();
             best.append({static_cast<double>(point.step), point.validation_perplexity});
@@ -640,6 +630,16 @@ void QualityTraining::tellState() {
     }
     if (!written_.isEmpty()) {
         caption_->setText(tr("Written to %1").arg(written_));
+        return;
+    }
+    if (!running_ && chosenRow()) {
+        const KeptTraining& kept = kept_[*chosenRow()];
+        caption_->setText(tr("%1: trained on %2 tokens of %3 in %4, validated with %5%6")
+                              .arg(QString::fromStdString(kept.variant().text()))
+                              .arg(kept.run.training_tokens)
+                              .arg(QString::fromStdString(kept.run.source), duration(kept.run.curve.back().seconds))
+                              .arg(kept.run.validation_tokens)
+                              .arg(kept.run.overlaps ? tr("; what is measured was trained on") : QString()));
         return;
     }
     if (!running_) {
