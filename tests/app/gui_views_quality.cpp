@@ -456,6 +456,8 @@ void QualityTest::trainingIsKeptComparedAndExported() {
         QCOMPARE(perplexities->data()->at(point.step)->value, point.validation_perplexity);
     QCOMPARE(page.plot()->axisRects()[1]->graphs()[0]->dataCount(), static_cast<int>(kept.run.curve.size()) - 1);
 
+    QCOMPARE(page.plot()->axisRects()[0]->graphs()[1]->data()->at(0)->key, kept.best_step); // marked as kept
+
     // It is compared like any other variant, by itself.
     QVERIFY(QTest::qWaitFor([&] { return shown.view.data().variants.size() == 2 && allAreThere(shown.view); },
                             patience_ms));

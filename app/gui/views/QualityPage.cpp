@@ -1,5 +1,8 @@
 #include "app/gui/views/QualityPage.h"
 
+#include <QHeaderView>
+#include <QTableWidget>
+
 #include <algorithm>
 #include <array>
 
@@ -51,6 +54,26 @@ Qt::PenStyle lineOf(const Variant& variant) {
     constexpr std::array styles = {Qt::SolidLine,   Qt::DotLine,     Qt::DashLine,   Qt::DotLine,
                                    Qt::DashDotLine, Qt::DashDotLine, Qt::DashDotLine};
     return styles[static_cast<std::size_t>(place) % styles.size()];
+}
+
+void setUpTable(QTableWidget* table, const QStringList& names, const QStringList& tips, int textColumns) {
+    table->setColumnCount(static_cast<int>(names.size()));
+    for (int i = 0; i < table->columnCount(); ++i) {
+        auto* item = new QTableWidgetItem(names[i]);
+        item->setToolTip(tips[i]);
+        item->setTextAlignment((i < textColumns ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
+        table->setHorizontalHeaderItem(i, item);
+    }
+    table->horizontalHeader()->setSectionResizeMode(QHeaderView::ResizeToContents);
+    table->verticalHeader()->hide();
+    table->verticalHeader()->setDefaultSectionSize(table->fontMetrics().height() + 8);
+    table->setEditTriggers(QAbstractItemView::NoEditTriggers);
+    table->setSelectionBehavior(QAbstractItemView::SelectRows);
+    table->setSelectionMode(QAbstractItemView::SingleSelection);
+    table->setShowGrid(false);
+    table->setFrameShape(QFrame::NoFrame);
+    table->setWordWrap(false);
+    table->setStyleSheet(QStringLiteral("QTableWidget::item { padding: 0 4px; }"));
 }
 
 QualityPage::QualityPage(Session* session, const QualityData& data, QWidget* parent)

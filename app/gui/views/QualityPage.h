@@ -11,6 +11,8 @@
 #include "app/gui/views/RunnableModel.h"
 #include "core/model/variants.h"
 
+class QTableWidget;
+
 namespace qs::gui {
 
 /// What the pages of the Quality view show; the view owns it.
@@ -40,6 +42,9 @@ QString labelOf(const Variant& variant);
 /// The mark of its method among points, and the style of its line.
 QCPScatterStyle::ScatterShape shapeOf(const Variant& variant);
 Qt::PenStyle lineOf(const Variant& variant);
+
+/// Columns with their names and tooltips, the first of them text and the others numbers; rows are chosen one at a time.
+void setUpTable(QTableWidget* table, const QStringList& names, const QStringList& tips, int textColumns);
 
 /// A page of the Quality view: one plot over its data.
 class QualityPage : public QWidget {

@@ -49,6 +49,13 @@ double cost(const ScoreMetric& metric, const ScoreSummary& scores) {
     return metric.id == "top1_agreement" ? -metric.value(scores) : metric.value(scores);
 }
 
+/// How inputs are rounded, behind the method's name, where they are.
+QString inputsOf(const Variant& variant) {
+    return variant.activations == Activations::none
+               ? QString()
+               : QObject::tr(", inputs %1").arg(QString::fromStdString(to_string(variant.activations)));
+}
+
 constexpr int variant_role = Qt::UserRole, value_role = Qt::UserRole + 1;
 
 /// Sorted by its number where it has one; cells without come last.
@@ -99,13 +106,6 @@ QualityScores::QualityScores(Session* session, const QualityData& data, QWidget*
     });
 }
 
-/// How inputs are rounded, behind the method's name, where they are.
-static QString inputsOf(const Variant& variant) {
-    return variant.activations == Activations::none
-               ? QString()
-               : QObject::tr(", inputs %1").arg(QString::fromStdString(to_string(variant.activations)));
-}
-
 const ScoreMetric& QualityScores::metric() const {
     return scoreMetrics()[static_cast<std::size_t>(metric_->currentIndex())];
 }
@@ -153,25 +153,8 @@ void QualityScores::buildTable() {
     }
     names += tr("Seconds");
     tips += tr("That quantizing took, with all that calibrates");
-    table_->setColumnCount(static_cast<int>(names.size()));
-    for (int i = 0; i < table_->columnCount(); ++i) {
-        auto* item = new QTableWidgetItem(names[i]);
-        item->setToolTip(tips[i]);
-        item->setTextAlignment((i < text_columns ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
-        table_->setHorizontalHeaderItem(i, item);
-    }
-    table_->horizontalHeader()->setSectionResizeMode(QHeaderView::ResizeToContents);
-    table_->horizontalHeader()->setStretchLastSection(false);
+    setUpTable(table_, names, tips, text_columns);
     table_->horizontalHeader()->setMaximumSectionSize(widest_column);
-    table_->verticalHeader()->hide();
-    table_->verticalHeader()->setDefaultSectionSize(table_->fontMetrics().height() + 8);
-    table_->setEditTriggers(QAbstractItemView::NoEditTriggers);
-    table_->setSelectionBehavior(QAbstractItemView::SelectRows);
-    table_->setSelectionMode(QAbstractItemView::SingleSelection);
-    table_->setShowGrid(false);
-    table_->setFrameShape(QFrame::NoFrame);
-    table_->setWordWrap(false);
-    table_->setStyleSheet(QStringLiteral("QTableWidget::item { padding: 0 4px; }"));
     table_->setSortingEnabled(true);
     table_->horizontalHeader()->setSortIndicatorClearable(true);
     table_->horizontalHeader()->setSortIndicator(-1, Qt::AscendingOrder);

@@ -47,12 +47,13 @@ constexpr int usual_step_tokens = 4096;
 /// An axis that spans more is logarithmic.
 constexpr double linear_ratio = 4;
 
-double lastValidated(const TrainingRun& run) {
-    double perplexity = qQNaN();
+/// The validation perplexity by step, where it was measured.
+QVector<QCPGraphData> validated(const TrainingRun& run) {
+    QVector<QCPGraphData> points;
     for (const QatPoint& point : run.curve)
         if (!std::isnan(point.validation_perplexity))
-            perplexity = point.validation_perplexity;
-    return perplexity;
+            points.append({static_cast<double>(point.step), point.validation_perplexity});
+    return points;
 }
 
 QString lossName(QatLoss loss) {
@@ -206,24 +207,7 @@ QWidget* QualityTraining::buildTable() {
                            tr("Of the validation windows, with the weights as they are stored"),
                            tr("The highest learning rate"),
                            tr("True bits per weight of the quantized matrices")};
-    table_->setColumnCount(static_cast<int>(names.size()));
-    for (int i = 0; i < table_->columnCount(); ++i) {
-        auto* item = new QTableWidgetItem(names[i]);
-        item->setToolTip(tips[i]);
-        item->setTextAlignment((i < text_columns ? Qt::AlignLeft : Qt::AlignRight) | Qt::AlignVCenter);
-        table_->setHorizontalHeaderItem(i, item);
-    }
-    table_->horizontalHeader()->setSectionResizeMode(QHeaderView::ResizeToContents);
-    table_->horizontalHeader()->setStretchLastSection(false);
-    table_->verticalHeader()->hide();
-    table_->verticalHeader()->setDefaultSectionSize(table_->fontMetrics().height() + 8);
-    table_->setEditTriggers(QAbstractItemView::NoEditTriggers);
-    table_->setSelectionBehavior(QAbstractItemView::SelectRows);
-    table_->setSelectionMode(QAbstractItemView::SingleSelection);
-    table_->setShowGrid(false);
-    table_->setFrameShape(QFrame::NoFrame);
-    table_->setWordWrap(false);
-    table_->setStyleSheet(QStringLiteral("QTableWidget::item { padding: 0 4px; }"));
+    setUpTable(table_, names, tips, text_columns);
     export_->setObjectName("exportTraining");
     remove_->setObjectName("removeTraining");
     auto* panel = new QWidget;
@@ -495,71 +479,75 @@ void QualityTraining::fill() {
 }
 
 void QualityTraining::fillCurves() {
-    for (QCPGraph* graph : others_)
-        plot()->removeGraph(graph);
-    others_.clear();
     const TrainingRun* run = shown();
     const bool empty = run == nullptr || run->curve.empty();
     plot()->setEmpty(!empty        ? QString()
                      : job_.busy() ? tr("Measuring the model before it is trained…")
                                    : tr("Start a training: the weights learn to lose less in the format."));
-    std::vector<LegendEntry> entries;
-    if (!empty) {
-        const QColor colour = Theme::instance().format(run->format);
-        QVector<QCPGraphData> validated, losses, best;
-        for (const QatPoint& point : run->curve) {
-            if (!std::isnan(point.validation_perplexity))
-                validated.append({static_cast<double>(point.step), point.validation_perplexity});
-            if (!std::isnan(point.loss))
-                losses.append({static_cast<double>(point.step), point.loss});
-        }
-        if (!running_ && chosenRow()) {
-            const KeptTraining& kept = kept_[*chosenRow()];
-            caption_->setText(tr("%1: trained on %2 tokens of %3 in %4, validated with %5%6")
-                                  .arg(QString::fromStdString(kept.variant().text()))
-                                  .arg(kept.run.training_tokens)
-                                  .arg(QString::fromStdString(kept.run.source), duration(kept.run.curve.back().seconds))
-                                  .arg(kept.run.validation_tokens)
-                                  .arg(kept.run.overlaps ? tr("; what is measured was trained on") : QString()));
-            return;
-        }
-        if (!running_) {
-            const QatPoint& point = kept_[chosenRow().value_or(kept_.size() - 1)].best();
-            best.append({static_cast<double>(point.step), point.validation_perplexity});
-        }
-        perplexity_->data()->set(validated, true);
-        best_->data()->set(best, true);
-        lossLine_->data()->set(losses, true);
-        perplexity_->setPen(QPen(colour, 2));
-        perplexity_->setScatterStyle(QCPScatterStyle(QCPScatterStyle::ssDisc, colour, 5));
-        best_->setLineStyle(QCPGraph::lsNone);
-        best_->setScatterStyle(
-            QCPScatterStyle(QCPScatterStyle::ssCircle, QPen(Theme::instance().text(), 1.8), Qt::NoBrush, 11));
-        QColor pale = colour;
-        pale.setAlphaF(0.65F);
-        lossLine_->setPen(QPen(pale, 1.2));
-        entries.push_back({"perplexity", nameOf(run->format), colour, LegendEntry::Mark::line, false, true});
-        for (const KeptTraining& kept : kept_)
-            if (&kept.run != run) {
-                QColor thin = Theme::instance().format(kept.run.format);
-                thin.setAlphaF(0.45F);
-                others_.push_back(new QCPGraph(perplexity_->keyAxis(), perplexity_->valueAxis()));
-                for (const QatPoint& point : kept.run.curve)
-                    if (!std::isnan(point.validation_perplexity))
-                        others_.back()->addData(point.step, point.validation_perplexity);
-                others_.back()->setPen(QPen(thin, 1.2));
-            }
-        if (!best.isEmpty())
-            entries.push_back({"best", tr("kept"), Theme::instance().text(), LegendEntry::Mark::ring, false});
-        fillReferences(*run);
-        entries.push_back({"rounded", tr("rounded to nearest: %1").arg(significant(rounded_->point1->value(), 4)),
-                           colour, LegendEntry::Mark::line, false, false, Qt::DotLine});
-        entries.push_back({"unquantized", tr("unquantized: %1").arg(significant(run->unquantized, 4)),
-                           Theme::instance().original(), LegendEntry::Mark::line, false, false, Qt::DashLine});
-        fitRanges(*run);
-    }
     rounded_->setVisible(!empty);
     unquantized_->setVisible(!empty);
+    if (empty) {
+        plot()->keys()->setEntries({});
+        return;
+    }
+    fillOwn(*run);
+    fillOthers(*run);
+    fillReferences(*run);
+    fillLegend(*run);
+    fitRanges(*run);
+}
+
+/// The perplexity strong, the loss pale, with its noise; a ring where the weights are that are kept.
+void QualityTraining::fillOwn(const TrainingRun& run) {
+    const QColor colour = Theme::instance().format(run.format);
+    QColor pale = colour;
+    pale.setAlphaF(0.65F);
+    perplexity_->data()->set(validated(run), true);
+    perplexity_->setPen(QPen(colour, 2));
+    perplexity_->setScatterStyle(QCPScatterStyle(QCPScatterStyle::ssDisc, colour, 5));
+    QVector<QCPGraphData> losses, best;
+    for (const QatPoint& point : run.curve)
+        if (!std::isnan(point.loss))
+            losses.append({static_cast<double>(point.step), point.loss});
+    lossLine_->data()->set(losses, true);
+    lossLine_->setPen(QPen(pale, 1.2));
+    if (!running_) {
+        const QatPoint& point = kept_[chosenRow().value_or(kept_.size() - 1)].best();
+        best.append({static_cast<double>(point.step), point.validation_perplexity});
+    }
+    best_->data()->set(best, true);
+    best_->setLineStyle(QCPGraph::lsNone);
+    best_->setScatterStyle(
+        QCPScatterStyle(QCPScatterStyle::ssCircle, QPen(Theme::instance().text(), 1.8), Qt::NoBrush, 11));
+}
+
+/// What is kept beside it, as thin lines.
+void QualityTraining::fillOthers(const TrainingRun& run) {
+    for (QCPGraph* graph : others_)
+        plot()->removeGraph(graph);
+    others_.clear();
+    for (const KeptTraining& kept : kept_) {
+        if (&kept.run == &run)
+            continue;
+        QColor thin = Theme::instance().format(kept.run.format);
+        thin.setAlphaF(0.45F);
+        others_.push_back(new QCPGraph(perplexity_->keyAxis(), perplexity_->valueAxis()));
+        others_.back()->data()->set(validated(kept.run), true);
+        others_.back()->setPen(QPen(thin, 1.2));
+    }
+}
+
+void QualityTraining::fillLegend(const TrainingRun& run) {
+    const QColor colour = Theme::instance().format(run.format);
+    std::vector<LegendEntry> entries;
+    entries.push_back({"perplexity", nameOf(run.format), colour, LegendEntry::Mark::line, false, true});
+    if (!running_)
+        entries.push_back({"best", tr("kept"), Theme::instance().text(), LegendEntry::Mark::ring, false});
+    entries.push_back({"rounded",
+                       tr("rounded to nearest: %1").arg(significant(run.curve.front().validation_perplexity, 4)),
+                       colour, LegendEntry::Mark::line, false, false, Qt::DotLine});
+    entries.push_back({"unquantized", tr("unquantized: %1").arg(significant(run.unquantized, 4)),
+                       Theme::instance().original(), LegendEntry::Mark::line, false, false, Qt::DashLine});
     plot()->keys()->setEntries(std::move(entries));
 }
 
@@ -649,6 +637,16 @@ void QualityTraining::tellState() {
         caption_->setText(tr("Written to %1").arg(written_));
         return;
     }
+    if (!running_ && chosenRow()) {
+        const KeptTraining& kept = kept_[*chosenRow()];
+        caption_->setText(tr("%1: trained on %2 tokens of %3 in %4, validated with %5%6")
+                              .arg(QString::fromStdString(kept.variant().text()))
+                              .arg(kept.run.training_tokens)
+                              .arg(QString::fromStdString(kept.run.source), duration(kept.run.curve.back().seconds))
+                              .arg(kept.run.validation_tokens)
+                              .arg(kept.run.overlaps ? tr("; what is measured was trained on") : QString()));
+        return;
+    }
     if (!running_) {
         caption_->setText(tr("Trains on the calibration text above; every tenth window is held back to choose by."));
         return;
@@ -669,7 +667,7 @@ void QualityTraining::tellState() {
         QString text = tr("Step %1 of %2").arg(run.curve.back().step).arg(run.steps);
         if (rate.bytes_per_second > 0)
             text += tr(", %1 left").arg(duration(rate.seconds_left()));
-        text += tr(" · perplexity %1").arg(significant(lastValidated(run), 4));
+        text += tr(" · perplexity %1").arg(significant(validated(run).back().value, 4));
         text += tr(" · on %1 tokens of %2").arg(run.training_tokens).arg(QString::fromStdString(run.source));
         if (run.overlaps)
             text += tr(": what is measured is what is trained on");

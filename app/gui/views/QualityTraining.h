@@ -90,6 +90,9 @@ private:
     const TrainingRun* shown() const;
     std::optional<std::size_t> chosenRow() const;
     void fillCurves();
+    void fillOwn(const TrainingRun& run);
+    void fillOthers(const TrainingRun& run);
+    void fillLegend(const TrainingRun& run);
     void fillReferences(const TrainingRun& run);
     void fitRanges(const TrainingRun& run);
     void fillTable();
