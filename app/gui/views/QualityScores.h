@@ -1,12 +1,12 @@
 #pragma once
 
+#include <limits>
+
 #include "app/gui/ScoreMetric.h"
 #include "app/gui/plot/DeviationBars.h"
 #include "app/gui/plot/LabelledPoints.h"
 #include "app/gui/views/Caption.h"
 #include "app/gui/views/QualityPage.h"
-
-#include <limits>
 
 class QComboBox;
 class QTableWidget;

@@ -566,10 +566,14 @@ void QualityView::tellState() {
     } else if (data_.reference.tokens > 0) {
         const QString name = QString::fromStdString(answered_.texts.text.filename().string());
         const QString calibration = calibrationText();
+        const auto activations = static_cast<Activations>(inputs_->currentData().toInt());
+        const QString inputs =
+            activations == Activations::none ? QString() : tr("; inputs rounded to %1").arg(inputs_->currentText());
         caption_->setText(
-            tr("Over %1 tokens of %2 in windows of %3%4")
+            tr("Over %1 tokens of %2 in windows of %3%4%5")
                 .arg(QString::number(data_.reference.tokens), name)
                 .arg(answered_.texts.context)
+                .arg(inputs)
                 .arg(calibration.isEmpty() ? tr("; embedding, norms and head stay as they are") : calibration));
     } else {
         caption_->setText(tr("Every format's model predicts each token of the text from those before it."));
