@@ -329,13 +329,6 @@ QatResult train_qat(const Decoder& decoder, const QatRequest& request, Device& d
     return arena.execute([&] { return Training(decoder, request, device, job).run(on_progress); });
 }
 
-double usual_learning_rate(const FormatSpec& chosen) {
-    constexpr double far = 5e-4, near = 5e-5;
-    if (recipe_of(chosen) != nullptr)
-        return near;
-    return format(chosen.id).nominal_bits(chosen) < 4.25 ? far : near;
-}
-
 std::string why_not_trained(const FormatSpec& chosen) {
     if (recipe_of(chosen) == nullptr && format(chosen.id).importance == Importance::required)
         return "needs an importance matrix";

@@ -77,11 +77,6 @@ struct QatResult {
 QatResult train_qat(const Decoder& decoder, const QatRequest& request, Device& device, JobControl& job,
                     const std::function<void(const QatPoint&)>& on_progress = {});
 
-/// The highest learning rate of a training for a format, by its bits, where no other is asked for.
-/// Where rounding loses much the weights have to go far; where it loses little, steps of AdamW must be smaller than
-/// what rounding moves. Measured on the demo model (resources/demo/CARD.md).
-double usual_learning_rate(const FormatSpec& format);
-
 /// Why a format cannot be trained for, as the end of a sentence about it; empty where it can.
 std::string why_not_trained(const FormatSpec& format);
 

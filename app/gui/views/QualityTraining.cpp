@@ -128,10 +128,11 @@ void QualityTraining::buildControls(QBoxLayout* column) {
     batch_->setToolTip(tr("Windows of a step"));
     rate_->setObjectName("trainingRate");
     rate_->setDecimals(6);
-    rate_->setRange(1e-6, 1);
+    rate_->setRange(0, 1);
+    rate_->setSpecialValueText(tr("automatic"));
     rate_->setStepType(QAbstractSpinBox::AdaptiveDecimalStepType);
     rate_->setToolTip(tr("The highest learning rate: it climbs there over a tenth of the steps and falls along a "
-                         "cosine. Formats that lose little need a low one"));
+                         "cosine. Automatic: a 64th of the root mean square of what rounding does to the weights"));
     learned_->setObjectName("trainingLearned");
     run_->setObjectName("train");
     run_->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
@@ -269,7 +270,6 @@ void QualityTraining::adjustToFormat() {
     if (row < 0)
         return;
     const FormatSpec& spec = offered_[static_cast<std::size_t>(row)];
-    rate_->setValue(usual_learning_rate(spec));
     const bool can = has_learned_steps(spec);
     learned_->setEnabled(can && !job_.busy());
     if (!can)
@@ -349,6 +349,7 @@ void QualityTraining::keep(Outcome outcome) {
     KeptTraining kept;
     kept.run = std::move(outcome.run);
     kept.run.curve = std::move(outcome.result.curve);
+    kept.run.learning_rate = outcome.result.learning_rate;
     kept.best_step = outcome.result.best_step;
     kept.stopped = outcome.result.stopped;
     auto weights = std::make_shared<TrainedWeights>();

@@ -280,7 +280,6 @@ private slots:
         QVERIFY(!why_not_trained(parse_spec("iq2_xxs")).empty());
         QVERIFY(has_learned_steps(parse_spec("int3")));
         QVERIFY(!has_learned_steps(parse_spec("int3:affine")) && !has_learned_steps(parse_spec("nf4")));
-        QVERIFY(usual_learning_rate(parse_spec("int2")) > usual_learning_rate(parse_spec("nf4")));
     }
 
     void refuses_what_it_cannot_train() {
