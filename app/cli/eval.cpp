@@ -38,7 +38,7 @@ struct Run {
     Evaluation evaluation;
     double seconds = 0;
     std::vector<SkillScore> reference_skills;    ///< empty where none are measured
-    std::vector<std::vector<SkillScore>> skills; ///< by variant; empty for those that round inputs
+    std::vector<std::vector<SkillScore>> skills; ///< by variant; empty for those that were not asked
 };
 
 /// The text of --calibration, or the rest of the evaluated one.
@@ -72,16 +72,18 @@ std::vector<Variant> variants_of(const Options& options, std::vector<Variant>& l
     return variants;
 }
 
-/// Asks the unquantized model and every variant that is made of weights alone.
+/// Asks the unquantized model and every variant that can be made without an importance matrix.
 void measure_skills(const Options& options, const Decoder& decoder, const EvaluationRequest& request, Device& device,
                     JobControl& job, Run& run) {
     const std::vector<Skill> skills = read_skills(options.skills);
     const auto tokenizer = options.text.open(*run.checkpoint);
-    const auto scores = [&](const WeightHook& hook) { return score_skills(decoder, *tokenizer, skills, hook, job); };
+    const auto scores = [&](const WeightHook& hook) {
+        return score_skills(decoder, *tokenizer, skills, hook, job, &device);
+    };
     run.reference_skills = scores({});
     for (const Variant& variant : request.variants) {
         auto& own = run.skills.emplace_back();
-        if (!why_not(variant, true).empty() || variant.activations != Activations::none)
+        if (!why_not(variant, true).empty())
             continue;
         const VariantWeights weights(decoder, {variant}, device, job, request.calibration);
         own = scores(weights.hook(0));

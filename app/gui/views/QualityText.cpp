@@ -144,8 +144,9 @@ void QualityText::start() {
             std::vector<WeightHook> models{{}};
             for (std::size_t i = 0; i < variants.size(); ++i)
                 models.push_back(weights.hook(i));
-            return continue_side_by_side(model->decoder, models, request, job,
-                                         [&](const std::vector<Continuation>& texts) { inbox->put(texts); });
+            return continue_side_by_side(
+                model->decoder, models, request, job,
+                [&](const std::vector<Continuation>& texts) { inbox->put(texts); }, device.get());
         },
         [this](std::vector<Continuation> texts) {
             texts_ = std::move(texts);

@@ -411,12 +411,14 @@ QualityView::Findings QualityView::work(const Question& question, const std::vec
     if (model.skills.empty())
         return findings;
     if (ask_reference)
-        findings.reference_skills = score_skills(model.decoder, *model.tokenizer, model.skills, {}, job);
+        findings.reference_skills =
+            score_skills(model.decoder, *model.tokenizer, model.skills, {}, job, question.device.get());
     JobControl asking(&job); // with progress of its own
     const VariantWeights weights(model.decoder, variants, *question.device, asking, calibration);
     for (std::size_t i = 0; i < variants.size(); ++i) {
         box.put(findings);
-        findings.skills.push_back(score_skills(model.decoder, *model.tokenizer, model.skills, weights.hook(i), job));
+        findings.skills.push_back(
+            score_skills(model.decoder, *model.tokenizer, model.skills, weights.hook(i), job, question.device.get()));
     }
     return findings;
 }
