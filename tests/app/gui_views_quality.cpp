@@ -582,7 +582,7 @@ void QualityTest::withoutResultsThereAreNoAxes() {
         for (const QCPAxisRect* pane : view.page()->plot()->axisRects())
             QVERIFY2(!pane->realVisibility(), page);
     }
-    // The demo's text is offered to every model.
+    // The program's text is offered to every model.
     view.findChild<QSpinBox*>("evaluationTokens")->setValue(300);
     view.showPage("Predictions");
     QTest::mouseClick(view.findChild<QToolButton*>("evaluate"), Qt::LeftButton);

@@ -25,7 +25,7 @@
 #include "app/gui/views/QualityTraining.h"
 #include "app/gui/views/TextChooser.h"
 #include "core/analysis/throughput.h"
-#include "core/base/resources.h"
+#include "core/model/skills.h"
 
 namespace qs::gui {
 
@@ -37,10 +37,10 @@ constexpr int most_tokens = 10'000'000;
 constexpr int longest_context = 1 << 17;
 constexpr int least_calibration = 128;
 
-/// Stories, sums and facts; empty where the program is without its resources.
-std::filesystem::path demoText() {
+/// The program's own text, of many kinds; none where the program is without its resources.
+QList<TextChooser::Entry> programText() {
     try {
-        return resource_dir() / "demo" / "eval.txt";
+        return {{QualityView::tr("the program's text"), QString::fromStdString(general_text().string())}};
     } catch (const Error&) {
         return {};
     }
@@ -128,7 +128,7 @@ QWidget* QualityView::buildControls() {
          {Activations::int8, Activations::fp8, Activations::mxfp8, Activations::int8_tensor})
         inputs_->addItem(QString::fromStdString(to_string(rounded)).replace('_', ' '), static_cast<int>(rounded));
     calibration_->setObjectName("calibrationText");
-    calibration_->setEntries({{tr("rest of the text"), QStringLiteral("")}}, {});
+    calibration_->setEntries({{tr("rest of the text"), QStringLiteral("")}}, programText());
     calibrationTokens_->setObjectName("calibrationTokens");
     calibrationTokens_->setRange(least_calibration, most_tokens);
     calibrationTokens_->setValue(usual_calibration_tokens);
@@ -313,15 +313,12 @@ void QualityView::useTokenizer(const QString& path) {
     refreshLater();
 }
 
-/// The model's own text comes first; where it has none, the demo model's, which is neutral, comes last.
+/// The model's own text where it has one; else those of the user, and last the program's.
 void QualityView::fillTexts() {
     if (data_.model && data_.model->material)
         return texts_->setEntries({{tr("held-out text"), QString::fromStdString(data_.model->material->text.string())}},
                                   {});
-    QList<TextChooser::Entry> last;
-    if (const std::filesystem::path demo = demoText(); std::filesystem::exists(demo))
-        last = {{tr("the demo's text"), QString::fromStdString(demo.string())}};
-    texts_->setEntries({}, last);
+    texts_->setEntries({}, programText());
 }
 
 void QualityView::addText(const QString& path) {
