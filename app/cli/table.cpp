@@ -67,7 +67,13 @@ std::string number(double value, int digits) {
 }
 
 std::string fixed(double value, int decimals) {
-    return std::isnan(value) ? "–" : fmt::format("{:.{}f}", value, decimals);
+    if (std::isnan(value))
+        return "–";
+    std::string text = fmt::format("{:.{}f}", value, decimals);
+    // What rounds to zero has no sign.
+    if (std::isfinite(value) && text.starts_with('-') && text.find_first_of("123456789") == std::string::npos)
+        text.erase(0, 1);
+    return text;
 }
 
 } // namespace qs::cli
