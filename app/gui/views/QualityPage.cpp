@@ -1,6 +1,8 @@
 #include "app/gui/views/QualityPage.h"
 
+#include <QHBoxLayout>
 #include <QHeaderView>
+#include <QLabel>
 #include <QTableWidget>
 
 #include <algorithm>
@@ -79,6 +81,22 @@ void setUpTable(QTableWidget* table, const QStringList& names, const QStringList
 QualityPage::QualityPage(Session* session, const QualityData& data, QWidget* parent)
     : QWidget(parent), session_(session), data_(data), plot_(new Plot) {
     connect(plot_, &Plot::themed, this, [this] { fill(); });
+}
+
+QHBoxLayout* QualityPage::addControls(QBoxLayout* column) {
+    auto* row = new QHBoxLayout;
+    row->setContentsMargins(8, 4, 8, 0);
+    row->setSpacing(6);
+    column->addLayout(row);
+    return row;
+}
+
+QLabel* QualityPage::addControl(QBoxLayout* row, const QString& name, QWidget* control) {
+    auto* label = new QLabel(name);
+    label->setBuddy(control);
+    row->addWidget(label);
+    row->addWidget(control);
+    return label;
 }
 
 QString QualityPage::whatToDo(const QString& evaluate) const {

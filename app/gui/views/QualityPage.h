@@ -11,6 +11,9 @@
 #include "app/gui/views/RunnableModel.h"
 #include "core/model/variants.h"
 
+class QBoxLayout;
+class QHBoxLayout;
+class QLabel;
 class QTableWidget;
 
 namespace qs::gui {
@@ -66,6 +69,10 @@ protected:
     const QualityData& data() const { return data_; }
     /// Gives a pane of bars a row for each variant, the first on top, with their names on the left.
     void setVariantRows(QCPAxisRect* pane, int rowHeight);
+    /// A row of controls under what a column holds.
+    static QHBoxLayout* addControls(QBoxLayout* column);
+    /// Adds a control behind its name, which has its key; returns the name.
+    static QLabel* addControl(QBoxLayout* row, const QString& name, QWidget* control);
     /// Where there is nothing to see yet, what to do about it.
     QString whatToDo(const QString& evaluate) const;
     /// Whether the variant at a place is the first of its format.

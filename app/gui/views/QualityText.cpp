@@ -73,28 +73,14 @@ void QualityText::buildControls(QBoxLayout* column) {
     seed_->setToolTip(tr("Of the numbers that tokens are drawn with, the same for all models"));
     run_->setObjectName("continue");
     run_->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
-    const auto row = [column] {
-        auto* made = new QHBoxLayout;
-        made->setContentsMargins(8, 4, 8, 0);
-        made->setSpacing(6);
-        column->addLayout(made);
-        return made;
-    };
-    const auto add = [](QBoxLayout* row, const QString& text, QWidget* widget) {
-        auto* label = new QLabel(text);
-        label->setBuddy(widget);
-        row->addWidget(label);
-        row->addWidget(widget);
-        return label;
-    };
-    QHBoxLayout* first = row();
-    add(first, tr("Prom&pt"), prompt_);
+    QHBoxLayout* first = addControls(column);
+    addControl(first, tr("Prom&pt"), prompt_);
     first->addWidget(run_);
-    QHBoxLayout* second = row();
-    add(second, tr("To&kens"), tokens_);
-    add(second, tr("Temperat&ure"), temperature_);
-    const std::array<QWidget*, 4> of_drawing{add(second, tr("&Top-p"), topP_), topP_, add(second, tr("See&d"), seed_),
-                                             seed_};
+    QHBoxLayout* second = addControls(column);
+    addControl(second, tr("To&kens"), tokens_);
+    addControl(second, tr("Temperat&ure"), temperature_);
+    const std::array<QWidget*, 4> of_drawing{addControl(second, tr("&Top-p"), topP_), topP_,
+                                             addControl(second, tr("See&d"), seed_), seed_};
     second->addStretch();
     // The most probable token is not drawn.
     const auto offer = [this, of_drawing] {
