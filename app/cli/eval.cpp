@@ -299,10 +299,7 @@ void add_eval(CLI::App& app, Action& action) {
                      "Text (with --ids token ids) that methods are calibrated on (default: what follows the evaluated "
                      "part of the text, or else the evaluated text)")
         ->type_name("FILE");
-    command->add_option("--calibration-tokens", options->calibration_tokens, "Calibrate on the first N tokens at most")
-        ->type_name("N")
-        ->check(CLI::PositiveNumber)
-        ->capture_default_str();
+    add_calibration_tokens_option(*command, options->calibration_tokens);
     command->add_flag("--all-matrices", options->all_matrices,
                       "Quantize the token embedding and the head too, as llama-quantize does, whatever the method to "
                       "nearest; each variant then keeps a head of its own in memory");

@@ -8,6 +8,7 @@
 #include "app/cli/running.h"
 #include "app/cli/skill_scores.h"
 #include "app/cli/table.h"
+#include "app/cli/text_options.h"
 #include "core/base/mapped_file.h"
 #include "core/checkpoint/text.h"
 #include "core/export/write_trained.h"
@@ -117,8 +118,7 @@ Run run(const Options& options) {
         check_writable(decoder, options.output);
         output.emplace(options.output);
     }
-    const auto tokenizer = options.tokenizer.empty() ? open_tokenizer(*run.checkpoint)
-                                                     : open_tokenizer(std::filesystem::path(options.tokenizer));
+    const auto tokenizer = open_chosen_tokenizer(options.tokenizer, *run.checkpoint);
     const auto windows = [&](const std::string& file) {
         return text_windows(*tokenizer, decoder.config(), read_file(file), {options.split, options.context, 0});
     };
@@ -271,11 +271,7 @@ void add_qat(CLI::App& app, Action& action) {
                      "symmetric integers)")
         ->capture_default_str()
         ->check(CLI::IsMember({"fitted", "learned"}));
-    command
-        ->add_option("--context", options->context,
-                     "Tokens of a window, BOS included (default: 512; with --split what the model takes)")
-        ->type_name("N")
-        ->check(CLI::Range(2, 1 << 20));
+    add_context_option(*command, options->context);
     command
         ->add_option("--split", options->split,
                      "Cut the texts into documents at this string; each is stripped of white space and run on its own")
@@ -285,10 +281,7 @@ void add_qat(CLI::App& app, Action& action) {
                      "Text to measure the result on (default: the windows that were held back)")
         ->type_name("FILE");
     add_skills_option(*command, options->skills);
-    command
-        ->add_option("--tokenizer", options->tokenizer,
-                     "Folder or file of the tokenizer, where it is neither in the checkpoint nor beside it")
-        ->type_name("PATH");
+    add_tokenizer_option(*command, options->tokenizer);
     command
         ->add_option("-o,--output", options->output,
                      "Write the trained weights, as the format made them, to this safetensors or .gguf file")

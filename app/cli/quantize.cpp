@@ -42,6 +42,7 @@ struct Run {
     Plan plan;
     std::size_t calibration_tokens = 0;
     std::string calibration_source; ///< file
+    std::string read_by;            ///< programs
     ExportSummary summary;
     double seconds = 0;
 };
@@ -114,19 +115,13 @@ Plan plan_of(const Options& options) {
 /// `source` becomes its file.
 std::vector<std::vector<int>> calibration_windows(const Options& options, const Decoder& decoder, Index& context,
                                                   std::string& source) {
-    std::vector<std::vector<int>> windows;
-    if (options.calibration.given()) {
-        source = options.calibration.file();
-        windows = options.calibration.windows(source, decoder, context);
-    } else {
-        const Checkpoint& checkpoint = decoder.weights().checkpoint();
-        source = usual_text(checkpoint).string();
-        const auto file = MappedFile::open(source);
-        const std::string_view text = as_text(file->bytes());
-        const std::string separator = usual_separator(text);
-        context = usual_context(decoder.config(), !separator.empty());
-        windows = text_windows(*options.calibration.open(checkpoint), decoder.config(), text, {separator, context, 0});
+    TextOptions text = options.calibration;
+    if (!text.given()) {
+        text.text = usual_text(decoder.weights().checkpoint()).string();
+        text.split = usual_separator(as_text(MappedFile::open(text.text)->bytes()));
     }
+    source = text.file();
+    auto windows = text.windows(source, decoder, context);
     keep_tokens(windows, static_cast<std::size_t>(options.calibration_tokens));
     return windows;
 }
@@ -199,10 +194,20 @@ void write_folder(const Options& options, const std::shared_ptr<const Checkpoint
         run.summary.notes.emplace_back("folders are quantized on the CPU");
 }
 
+/// What loads the output.
+std::string reader_of(const Plan& plan, const Checkpoint& checkpoint) {
+    if (plan.layout == "gguf")
+        return "llama.cpp";
+    if (plan.layout != "plain")
+        return layout_for(plan.layout, plan.variant).read_by;
+    return checkpoint.config != nullptr ? "transformers" : "what reads safetensors";
+}
+
 Run run(const Options& options) {
-    Run run{plan_of(options), 0, {}, {}, 0};
+    Run run{plan_of(options), 0, {}, {}, {}, 0};
     const auto start = std::chrono::steady_clock::now();
     const auto checkpoint = open_checkpoint(options.checkpoint);
+    run.read_by = reader_of(run.plan, *checkpoint);
     run.plan.layout == "gguf" ? write_gguf(options, checkpoint, run) : write_folder(options, checkpoint, run);
     run.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return run;
@@ -210,18 +215,11 @@ Run run(const Options& options) {
 
 // --- output --------------------------------------------------------------------------------------------------------
 
-/// What loads the output.
-std::string reader_of(const Plan& plan) {
-    if (plan.layout == "gguf")
-        return "llama.cpp";
-    return plan.layout == "plain" ? "transformers" : layout_for(plan.layout, plan.variant).read_by;
-}
-
 Json document(const Options& options, const Run& run) {
     return {{"checkpoint", options.checkpoint},
             {"output", options.output},
             {"layout", run.plan.layout},
-            {"loads_in", reader_of(run.plan)},
+            {"loads_in", run.read_by},
             {"format", run.plan.variant.format.text()},
             {"method", run.plan.variant.method.text()},
             {"calibration_tokens", run.calibration_tokens},
@@ -244,7 +242,7 @@ std::string text(const Options& options, const Run& run) {
     table.add({options.output, run.plan.layout, run.plan.variant.text(), std::to_string(run.summary.tensors),
                fixed(run.summary.bits_per_weight, 4), bytes_text(static_cast<double>(run.summary.bytes)),
                fixed(run.seconds, 1)});
-    std::string text = table.text() + "loads in " + reader_of(run.plan) + "\n";
+    std::string text = table.text() + "loads in " + run.read_by + "\n";
     if (run.calibration_tokens > 0)
         text += fmt::format("calibrated on {} tokens of {}\n", run.calibration_tokens, run.calibration_source);
     for (const std::string& note : run.summary.notes)
@@ -294,10 +292,7 @@ void add_quantize(CLI::App& app, Action& action) {
     options->calibration.add(
         *command, "calibrate gptq, awq and imatrix on (default: one beside the model, or one of the program's own)",
         "--calibration");
-    command->add_option("--calibration-tokens", options->calibration_tokens, "Calibrate on the first N tokens at most")
-        ->type_name("N")
-        ->check(CLI::PositiveNumber)
-        ->capture_default_str();
+    add_calibration_tokens_option(*command, options->calibration_tokens);
     command->add_option("-o,--output", options->output, "OUT.gguf, or the folder to write")
         ->type_name("PATH")
         ->required();

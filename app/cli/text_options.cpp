@@ -38,35 +38,50 @@ std::vector<std::vector<int>> windows_of_text(const TextOptions& options, const 
 
 } // namespace
 
-void TextOptions::add(CLI::App& command, const std::string& use, const std::string& option) {
-    auto* text_option = command.add_option(option, text, "Text to " + use)->type_name("FILE");
-    command.add_option("--ids", ids, "Token ids to " + use + " instead of a text: numbers, or JSON lists of them")
-        ->type_name("FILE")
-        ->excludes(text_option);
+void add_context_option(CLI::App& command, int& context) {
     command
         .add_option("--context", context,
                     "Tokens of a window, BOS included (default: 512; with --split what the model takes)")
         ->type_name("N")
         ->check(CLI::Range(2, 1 << 20));
+}
+
+void add_tokenizer_option(CLI::App& command, std::string& path) {
+    command
+        .add_option("--tokenizer", path,
+                    "Folder or file of the tokenizer, where it is neither in the checkpoint nor beside it")
+        ->type_name("PATH");
+}
+
+void add_calibration_tokens_option(CLI::App& command, int& tokens) {
+    command.add_option("--calibration-tokens", tokens, "Calibrate on the first N tokens at most")
+        ->type_name("N")
+        ->check(CLI::PositiveNumber)
+        ->capture_default_str();
+}
+
+std::unique_ptr<Tokenizer> open_chosen_tokenizer(const std::string& path, const Checkpoint& checkpoint) {
+    return path.empty() ? open_tokenizer(checkpoint) : open_tokenizer(std::filesystem::path(path));
+}
+
+void TextOptions::add(CLI::App& command, const std::string& use, const std::string& option) {
+    auto* text_option = command.add_option(option, text, "Text to " + use)->type_name("FILE");
+    command.add_option("--ids", ids, "Token ids to " + use + " instead of a text: numbers, or JSON lists of them")
+        ->type_name("FILE")
+        ->excludes(text_option);
+    add_context_option(command, context);
     command
         .add_option("--split", split,
                     "Cut the text into documents at this string; each is stripped of white space and run on its own")
         ->type_name("STRING")
         ->needs(text_option);
-    command
-        .add_option("--tokenizer", tokenizer,
-                    "Folder or file of the tokenizer, where it is neither in the checkpoint nor beside it")
-        ->type_name("PATH");
+    add_tokenizer_option(command, tokenizer);
 }
 
 const std::string& TextOptions::file() const {
     if (!given())
         throw UsageError("--text or --ids is required");
     return ids.empty() ? text : ids;
-}
-
-std::unique_ptr<Tokenizer> TextOptions::open(const Checkpoint& checkpoint) const {
-    return tokenizer.empty() ? open_tokenizer(checkpoint) : open_tokenizer(std::filesystem::path(tokenizer));
 }
 
 std::vector<std::vector<int>> TextOptions::windows(const std::string& file, const Decoder& decoder,
